@@ -1,0 +1,117 @@
+"""The ``Engine`` protocol: token ids in, token ids out.
+
+The Triton model, the offline benchmark runner and ``trtkit generate --local`` talk to this protocol and
+cannot tell which adapter is behind it. Text is not its business: ``toolkit.engine.text`` turns token
+events into text deltas and watches for stop strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is chosen. The defaults are greedy decoding.
+
+    ``temperature`` 0 means greedy. ``top_k`` 0 and ``top_p`` 1 switch those filters off; ``min_p`` keeps tokens whose
+    probability is at least ``min_p`` times the largest. ``repetition_penalty`` divides (or multiplies, when negative)
+    the logits of tokens seen in prompt or output; presence and frequency penalties subtract from the logits of tokens
+    seen in the output. ``stop_token_ids`` come on top of the model's own end tokens; ``ignore_eos`` switches only the
+    latter off. ``logprobs`` None sends none; 0 sends that of the chosen token; n > 0 adds the n most likely.
+    """
+
+    max_tokens: int = 16
+    min_tokens: int = 0
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One generation. ``request_id`` is unique among the engine's live requests."""
+
+    request_id: str
+    prompt_ids: tuple[int, ...]
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Natural-log probability of one generated token under the model's own distribution (temperature 1, no penalty).
+
+    ``top`` holds the most likely alternatives as (token id, logprob), best first.
+    """
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """New tokens of one request; the last event carries ``finish_reason``.
+
+    ``token_ids`` are the new tokens only. An end or stop token is part of them. ``stop_token_id`` names the token that
+    ended a ``stop``. ``time_ns`` is ``time.monotonic_ns()`` when the step that made the tokens ended.
+    """
+
+    token_ids: tuple[int, ...]
+    time_ns: int
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    stop_token_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A snapshot of the engine. Counts are since start; ``slots`` is the largest batch."""
+
+    running: int
+    waiting: int
+    slots: int
+    kv_tokens: int
+    kv_capacity: int
+    steps: int
+    prompt_tokens: int
+    generated_tokens: int
+    finished: int
+    cancelled: int
+
+
+class Engine(Protocol):
+    """One loaded model that serves many requests at once."""
+
+    max_seq_len: int
+
+    def submit(self, request: Request) -> AsyncIterator[Event]:
+        """Queue ``request`` and yield its events until one carries a finish reason.
+
+        Raises ``RequestError`` at once for a prompt that is empty or longer than the context, a token id outside the
+        vocabulary, a duplicate id or an impossible sampling parameter; ``EngineError`` when the engine dies. Closing
+        the iterator early cancels the request.
+        """
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """Free the request's slot within one step; unknown or finished ids are ignored."""
+        ...
+
+    def stats(self) -> Stats: ...
+
+    def close(self) -> None:
+        """Stop the worker and end every open stream with an ``EngineError``; safe to call twice."""
+        ...

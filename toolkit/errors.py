@@ -1,0 +1,88 @@
+"""Every error that trtkit raises on purpose.
+
+    TrtkitError                what went wrong, where, and what to type next
+    ├── RecipeError            a recipe file or an override does not fit the schema
+    ├── CheckpointError        a checkpoint's files contradict each other or the format
+    ├── PlanError              no legal way from this checkpoint to this target
+    ├── BundleError            an engine bundle is missing, stale or damaged
+    ├── EngineError            the runtime cannot start or has died
+    │   └── RequestError       one request is not acceptable; the engine goes on
+    ├── ServerError            Triton cannot be rendered, started or stopped
+    ├── ClientError            a gRPC call failed
+    │   ├── DeadlineError      a total, first-token or idle deadline passed
+    │   └── UnavailableError   nothing is serving there, or the queue is full
+    ├── RecordError            a benchmark record is missing, damaged or not comparable
+    └── MissingExtraError      an optional dependency is not installed
+
+A library function raises; it never prints and never exits. ``toolkit.cli`` turns these into one line
+on stderr and an exit code.
+"""
+
+from __future__ import annotations
+
+
+class TrtkitError(Exception):
+    """One line for the user: ``what``, ``where`` it is, and the ``hint`` that says what to type next."""
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.hint = hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}. {self.hint}" if self.hint else text
+
+
+class RecipeError(TrtkitError):
+    """A recipe file or an override does not fit the schema."""
+
+
+class CheckpointError(TrtkitError):
+    """A checkpoint's files contradict each other or the format."""
+
+
+class PlanError(TrtkitError):
+    """There is no legal way from this checkpoint to this target."""
+
+
+class BundleError(TrtkitError):
+    """An engine bundle is missing, stale or damaged."""
+
+
+class EngineError(TrtkitError):
+    """The runtime cannot start or has died."""
+
+
+class RequestError(EngineError):
+    """One request is not acceptable; the engine goes on serving the others."""
+
+
+class ServerError(TrtkitError):
+    """Triton cannot be rendered, started or stopped."""
+
+
+class ClientError(TrtkitError):
+    """A gRPC call failed."""
+
+
+class DeadlineError(ClientError):
+    """A total, first-token or idle deadline passed."""
+
+
+class UnavailableError(ClientError):
+    """Nothing is serving at that address, or its queue is full."""
+
+
+class RecordError(TrtkitError):
+    """A benchmark record is missing, damaged or not comparable."""
+
+
+class MissingExtraError(TrtkitError):
+    """An optional dependency is not installed; names the extra that brings it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"the Python package {package!r} is not installed", hint=f"Type: pip install 'trtkit[{extra}]'"
+        )
