@@ -1,0 +1,39 @@
+"""Fixtures shared by all tests. No test sees the user's home, cache or network configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _isolated_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    monkeypatch.setenv("HF_HOME", str(home / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The committed NVFP4 sample checkpoint."""
+    return ROOT / "samples" / "tiny-gpt-oss" / "nvfp4"
+
+
+@pytest.fixture(scope="session")
+def shared_fixtures() -> Path:
+    """Checkpoints written by the real ModelOpt, where they stand beside the checkout."""
+    folder = ROOT.parent / "shared" / "fixtures"
+    if not folder.is_dir():
+        pytest.skip("the shared fixtures are not here")
+    return folder
