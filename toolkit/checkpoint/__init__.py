@@ -1,0 +1,1 @@
+"""Checkpoint folders as they are: headers, mapped tensors, streamed writing, and a census of what is inside."""
