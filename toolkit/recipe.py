@@ -132,8 +132,12 @@ class Recipe(Section):
     serve: ServeSection
     bench: BenchSection
 
+    def absolute(self) -> Recipe:
+        """The same recipe with every path absolute, to be read from any folder."""
+        return Recipe.model_validate(_absolute(self.model_dump(exclude_none=True)))
+
     def to_yaml(self) -> str:
-        """The resolved recipe; loading it again gives an equal recipe."""
+        """The resolved recipe as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
 
 
@@ -177,6 +181,12 @@ def schema() -> dict[str, Any]:
 def schema_text() -> str:
     """``schema()`` as the committed file ``recipes/schema.json`` holds it."""
     return json.dumps(schema(), indent=2) + "\n"
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _absolute(inner) for key, inner in value.items()}
+    return value.absolute() if isinstance(value, Path) else value
 
 
 def _scalars(text: str) -> Any:
@@ -244,7 +254,8 @@ def _apply(data: dict[str, Any], override: str, sources: dict[tuple[str, ...], s
 
 
 def _explain(error: ValidationError, sources: Mapping[tuple[str, ...], str], path: Path) -> RecipeError:
-    first = error.errors(include_url=False)[0]
+    # a misspelt required key is both unknown and missing; the misspelling is what to say
+    first = min(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
     keys = tuple(str(part) for part in first["loc"])
     where = next((sources[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in sources), str(path))
     dotted = ".".join(keys)
