@@ -51,7 +51,7 @@ class Check(Record):
     detail: str
 
 
-class Server(Record):
+class ServedBy(Record):
     """What was measured through. The environment describes the server's machine only if the bench started it."""
 
     url: str
@@ -73,7 +73,7 @@ class Trial(Record):
     error: str | None
     hardware: str
     env_id: str
-    server: Server
+    server: ServedBy
     load_average_1m: float
     argv: tuple[str, ...]
     recipe: dict[str, Any]

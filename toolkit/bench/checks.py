@@ -1,0 +1,42 @@
+"""What must hold for a trial's numbers to count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from toolkit.bench.grid import Point
+from toolkit.bench.records import Check, Status
+from toolkit.bench.request import RequestRecord
+
+
+def check_trial(point: Point, requests: Sequence[RequestRecord]) -> tuple[Check, ...]:
+    """Request count, errors, prompt and output lengths, and the order of times."""
+    return (
+        _check("no_errors", (request.status == "ok" for request in requests)),
+        Check(
+            name="request_count",
+            passed=sorted(request.id for request in requests) == list(range(point.requests)),
+            detail=f"{len(requests)} requests, {point.requests} planned",
+        ),
+        _check(f"isl_{point.isl}", (request.prompt_tokens == point.isl for request in requests)),
+        _check(f"osl_{point.osl}", (request.output_tokens == point.osl for request in requests)),
+        _check("times_in_order", (_in_order(request) for request in requests)),
+    )
+
+
+def status_of(error: str | None, checks: Iterable[Check]) -> Status:
+    """``failed`` for an error, ``invalid`` for a check that does not hold."""
+    if error is not None:
+        return "failed"
+    return "ok" if all(check.passed for check in checks) else "invalid"
+
+
+def _check(name: str, holds: Iterable[bool]) -> Check:
+    results = list(holds)
+    return Check(name=name, passed=all(results), detail=f"{sum(results)} of {len(results)} requests")
+
+
+def _in_order(request: RequestRecord) -> bool:
+    times = (request.start_ns, *request.token_ns, request.end_ns)
+    return request.latency_ns > 0 and all(earlier <= later for earlier, later in pairwise(times))

@@ -1,0 +1,207 @@
+"""Run a sweep: skip what is finished, measure the rest, record each trial when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from toolkit.bench.checks import check_trial, status_of
+from toolkit.bench.environment import Environment, fingerprint, utc_now
+from toolkit.bench.grid import Point
+from toolkit.bench.load import Client, Load, run_load
+from toolkit.bench.metrics import compute_metrics
+from toolkit.bench.prompts import Prompts, prompt_source
+from toolkit.bench.records import ServedBy, Trial, next_attempt, open_sweep, pack_requests, scan_sweep, write_trial
+from toolkit.bench.sweep import Sweep, plan_sweep
+from toolkit.engine.bundle import Bundle
+from toolkit.errors import ClientError, EngineError, RecordError
+from toolkit.recipe import Recipe
+from toolkit.serving import repository, server
+from toolkit.serving.client import TritonClient
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """``finished`` of ``total`` trials were measured before; ``damaged`` ones will be measured again."""
+
+    folder: Path
+    finished: int
+    total: int
+    damaged: tuple[RecordError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Trial ``number`` of ``total`` begins."""
+
+    number: int
+    total: int
+    point: Point
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """``requests`` measured requests of the running trial have ended."""
+
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A trial was recorded."""
+
+    trial: Trial
+
+
+Event = Resumed | Started | Answered | Finished
+Connect = Callable[[str, str], AbstractAsyncContextManager[Client]]
+Serve = Callable[[Recipe, Bundle], AbstractContextManager[str]]
+
+
+@dataclass(slots=True)
+class SweepResult:
+    """``trials`` are those of this run. ``stopped`` says why it ended before the last one."""
+
+    folder: Path
+    skipped: int
+    trials: list[Trial] = field(default_factory=list)
+    stopped: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.stopped is None and all(trial.status == "ok" for trial in self.trials)
+
+
+@contextmanager
+def own_server(recipe: Recipe, bundle: Bundle) -> Iterator[str]:
+    """Triton on ``bundle`` for the length of the block; yields host:port of its gRPC endpoint."""
+    serve = recipe.serve
+    rendered = repository.render(
+        bundle, serve.repository, model_name=serve.model_name, max_queue_size=serve.max_queue_size
+    )
+    with server.Server.start(
+        rendered,
+        host=serve.host,
+        grpc_port=serve.grpc_port,
+        http_port=serve.http_port,
+        metrics_port=serve.metrics_port,
+        model_name=serve.model_name,
+    ) as running:
+        yield running.grpc_url
+
+
+def connect_triton(url: str, model: str) -> AbstractAsyncContextManager[Client]:
+    return TritonClient(url, model=model)
+
+
+def open_target(recipe: Recipe) -> tuple[Bundle, Environment]:
+    """The recipe's bundle and this machine's fingerprint; ``EngineError`` for a target that is not this CPU."""
+    if recipe.target.runtime != "cpu":
+        raise EngineError(
+            f"runtime {recipe.target.runtime} runs on a GPU, and this version records sweeps on a CPU only",
+            hint="Type: --dry-run to see the plan, or --set target.runtime=cpu",
+        )
+    return Bundle.open(recipe.engine.output), fingerprint()
+
+
+def run_sweep(
+    recipe: Recipe,
+    *,
+    url: str | None = None,
+    argv: Sequence[str] = (),
+    on_event: Callable[[Event], None] = lambda event: None,
+    serve: Serve = own_server,
+    connect: Connect = connect_triton,
+) -> SweepResult:
+    """Measure every point of ``recipe.bench`` that has no ``ok`` trial yet, through the server at ``url`` (host:port).
+
+    Without ``url`` it starts a server and stops it afterwards, if there is anything to measure. A trial that fails is
+    recorded and the sweep goes on, unless no token can be generated any more. An interrupt leaves the finished trials
+    and nothing of the running one. Raises ``BundleError``, ``RecipeError``, ``RecordError``, ``ServerError`` or
+    ``ClientError`` before the first trial.
+    """
+    bundle, environment = open_target(recipe)
+    sweep = plan_sweep(recipe, bundle, environment, url)
+    with open_sweep(sweep.folder, sweep.record, environment):
+        scan = scan_sweep(sweep.folder)
+        todo = [point for point in sweep.points if scan.finished(point) is None]
+        skipped = len(sweep.points) - len(todo)
+        on_event(Resumed(sweep.folder, skipped, len(sweep.points), scan.damaged))
+        result = SweepResult(sweep.folder, skipped)
+        if todo:
+            source = prompt_source(recipe.bench, bundle.tokenizer_dir)
+            drawn = [(point, source.draw(point)) for point in todo]
+            with serve(recipe, bundle) if url is None else nullcontext(url) as address:
+                through = ServedBy(url=address, started_by_bench=url is None)
+                runner = _Runner(sweep, through, tuple(argv), on_event, result)
+                asyncio.run(runner.run(drawn, connect))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    sweep: Sweep
+    through: ServedBy
+    argv: tuple[str, ...]
+    on_event: Callable[[Event], None]
+    result: SweepResult
+
+    async def run(self, todo: Sequence[tuple[Point, Prompts]], connect: Connect) -> None:
+        async with connect(self.through.url, self.sweep.recipe.serve.model_name) as client:
+            await client.probe()
+            for number, (point, prompts) in enumerate(todo, self.result.skipped + 1):
+                self.on_event(Started(number, len(self.sweep.points), point))
+                trial = await self._trial(client, point, prompts)
+                self.result.trials.append(trial)
+                self.on_event(Finished(trial))
+                if trial.status == "failed" and (reason := await _broken(client)):
+                    self.result.stopped = reason
+                    return
+
+    async def _trial(self, client: Client, point: Point, prompts: Prompts) -> Trial:
+        load_average, started_at = os.getloadavg()[0], utc_now()
+        load = await run_load(client, point, prompts, lambda count: self.on_event(Answered(count)))
+        requests = pack_requests(load.requests)
+        trial = self._record(point, prompts, load, requests, load_average, started_at)
+        write_trial(self.sweep.folder, trial, requests)
+        return trial
+
+    def _record(
+        self, point: Point, prompts: Prompts, load: Load, requests: bytes, load_average: float, started_at: str
+    ) -> Trial:
+        checks = check_trial(point, load.requests)
+        status = status_of(load.error, checks)
+        return Trial(
+            sweep_id=self.sweep.record.sweep_id,
+            point_id=point.point_id,
+            point=point,
+            attempt=next_attempt(self.sweep.folder, point),
+            status=status,
+            error=load.error,
+            hardware=self.sweep.record.hardware,
+            env_id=self.sweep.environment.env_id,
+            server=self.through,
+            load_average_1m=load_average,
+            argv=self.argv,
+            recipe=self.sweep.recipe.model_dump(mode="json"),
+            prompts_sha256=prompts.sha256,
+            started_at=started_at,
+            ended_at=utc_now(),
+            checks=checks,
+            metrics=compute_metrics(load.requests) if status == "ok" else None,
+            requests_sha256=hashlib.sha256(requests).hexdigest(),
+        )
+
+
+async def _broken(client: Client) -> str | None:
+    """Why no token can be generated, None if one can."""
+    try:
+        await client.probe()
+    except ClientError as error:
+        return str(error)
+    return None

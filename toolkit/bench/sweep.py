@@ -1,0 +1,88 @@
+"""A sweep before anything is measured: its points, its identity and its folder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit.bench.canonical import digest
+from toolkit.bench.environment import Environment
+from toolkit.bench.grid import Point, plan_recipe
+from toolkit.bench.records import SweepRecord
+from toolkit.checkpoint.files import sha256_file
+from toolkit.engine.bundle import Bundle
+from toolkit.errors import BundleError, RecipeError
+from toolkit.recipe import Recipe
+
+OWN_SERVER = "started by the bench"
+
+# Places, not conditions: moving files or ports does not make it another sweep.
+PLACES: dict[str, Any] = {
+    "checkpoint": True,
+    "engine": {"output"},
+    "serve": {"repository", "host", "grpc_port", "http_port", "metrics_port"},
+    "bench": {"output", "prompts"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    recipe: Recipe
+    bundle: Bundle
+    environment: Environment
+    points: tuple[Point, ...]
+    record: SweepRecord
+
+    @property
+    def folder(self) -> Path:
+        return self.recipe.bench.output / f"{self.record.name}-{self.record.sweep_id}"
+
+
+def plan_sweep(recipe: Recipe, bundle: Bundle, environment: Environment, url: str | None) -> Sweep:
+    """The sweep of ``recipe`` on ``bundle``, through the server at ``url`` or one that the bench starts.
+
+    Its id is a hash of everything that a measurement depends on: the recipe without its places, the bytes of bundle
+    and prompts, the environment, the server and the points in their order. So the same sweep finds its folder again
+    and a changed one gets another. Raises ``RecipeError`` for a point that the engine cannot hold and ``BundleError``
+    for a bundle that was built from other settings.
+    """
+    _check_built_from(recipe, bundle)
+    points = plan_recipe(recipe)
+    prompts = recipe.bench.prompts
+    plan = {
+        "recipe": recipe.model_dump(mode="json", exclude=PLACES),
+        "bundle": _contents(bundle),
+        "prompts_sha256": None if prompts is None else _sha256(prompts),
+        "environment": environment.env_id,
+        "server": OWN_SERVER if url is None else url,
+        "points": [asdict(point) for point in points],
+    }
+    record = SweepRecord(sweep_id=digest(plan, 8), name=recipe.name, hardware=environment.identity.hardware, plan=plan)
+    return Sweep(recipe, bundle, environment, points, record)
+
+
+def _check_built_from(recipe: Recipe, bundle: Bundle) -> None:
+    """The server runs with the bundle's settings, so the record may not claim others."""
+    asked = {"target": recipe.target, "engine": recipe.engine.model_copy(update={"output": Path()})}
+    built = {"target": bundle.recipe.target, "engine": bundle.recipe.engine.model_copy(update={"output": Path()})}
+    for section, settings in asked.items():
+        if settings != built[section]:
+            raise BundleError(
+                f"it was built from other {section} settings than the recipe's",
+                where=str(bundle.folder),
+                hint="Type: trtkit engine RECIPE",
+            )
+
+
+def _contents(bundle: Bundle) -> dict[str, str]:
+    """SHA-256 of each file that the runtime loads, by name."""
+    files = bundle.manifest["files"]
+    return {name: files[name]["sha256"] for name in sorted(files) if name.startswith("checkpoint/")}
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise RecipeError(f"cannot read the prompts: {error.strerror}", where=str(path)) from None
