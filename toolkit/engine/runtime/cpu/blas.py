@@ -1,0 +1,32 @@
+"""The number of BLAS threads, set while the process runs.
+
+Environment variables act only before NumPy is imported, so the OpenBLAS that NumPy's wheels carry is asked directly.
+A NumPy built on another BLAS keeps the thread count of its own environment variable (``MKL_NUM_THREADS``, …).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+
+SETTERS = (
+    "openblas_set_num_threads64_",
+    "scipy_openblas_set_num_threads64_",
+    "openblas_set_num_threads",
+    "scipy_openblas_set_num_threads",
+)
+
+
+def set_threads(threads: int) -> bool:
+    """Whether an OpenBLAS was found and told; the setting is the process's, not one engine's."""
+    package = Path(np.__file__).parent
+    for folder in (package.with_name("numpy.libs"), package / ".dylibs", package / ".libs"):
+        for path in sorted(folder.glob("*openblas*")):
+            library = ctypes.CDLL(str(path))
+            for name in SETTERS:
+                if hasattr(library, name):
+                    getattr(library, name)(ctypes.c_int(threads))
+                    return True
+    return False

@@ -1,0 +1,194 @@
+"""The NumPy adapter: one worker thread steps the model, events go to the event loop of whoever submitted.
+
+Scheduler and live requests change only under the lock; the model's step runs outside it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from toolkit.checkpoint.source import Checkpoint
+from toolkit.engine.runtime.cpu.blas import set_threads
+from toolkit.engine.runtime.cpu.model import Model
+from toolkit.engine.runtime.cpu.scheduler import Outcome, Scheduler, Sequence
+from toolkit.engine.runtime.cpu.stream import EventStream, Mailbox
+from toolkit.engine.runtime.cpu.weights import ExpertStorage, Precision, load_weights, read_config
+from toolkit.engine.runtime.end_tokens import read_eos_ids
+from toolkit.engine.runtime.protocol import Event, Request, Stats
+from toolkit.engine.runtime.sampling import Sampler, validate
+from toolkit.errors import EngineError, RequestError
+
+
+class CpuEngine:
+    """A gpt-oss model on the CPU; implements ``Engine``."""
+
+    def __init__(
+        self, model: Model, eos_ids: tuple[int, ...], *, max_batch_size: int, max_num_tokens: int, max_seq_len: int
+    ) -> None:
+        self.max_seq_len = max_seq_len
+        self._model = model
+        self._eos_ids = eos_ids
+        self._scheduler = Scheduler(slots=max_batch_size, max_num_tokens=max_num_tokens, max_seq_len=max_seq_len)
+        self._live: dict[str, Sequence] = {}
+        self._mailboxes: dict[Sequence, Mailbox] = {}
+        self._cancelled: set[Sequence] = set()
+        self._totals = Stats(0, 0, self._scheduler.slots, 0, self._scheduler.slots * max_seq_len, 0, 0, 0, 0, 0)
+        self._ended: EngineError | None = None
+        self._closing = False
+        self._wake = threading.Condition()
+        self._worker = threading.Thread(target=self._run, name="trtkit-cpu-engine", daemon=True)
+        self._worker.start()
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint_dir: Path,
+        *,
+        max_batch_size: int,
+        max_num_tokens: int,
+        max_seq_len: int,
+        precision: Precision = "w4a16",
+        experts: ExpertStorage = "dense",
+        threads: int = 1,
+    ) -> Self:
+        """Read the folder and start the worker.
+
+        ``max_num_tokens`` bounds the rows of one step and with it the batch. ``threads`` sets the BLAS threads of the
+        whole process. Raises CheckpointError for a checkpoint that cannot run.
+        """
+        set_threads(threads)
+        with Checkpoint.open(checkpoint_dir) as checkpoint:
+            config = read_config(checkpoint)
+            weights = load_weights(checkpoint, config, precision=precision, experts=experts)
+        model = Model(weights, config, slots=min(max_batch_size, max_num_tokens), max_seq_len=max_seq_len)
+        return cls(
+            model,
+            read_eos_ids(checkpoint_dir),
+            max_batch_size=max_batch_size,
+            max_num_tokens=max_num_tokens,
+            max_seq_len=max_seq_len,
+        )
+
+    def submit(self, request: Request) -> EventStream:
+        """See ``Engine.submit``. Call it on the event loop that will read the stream."""
+        vocab_size = self._model.config.vocab_size
+        self._check(request, vocab_size)
+        mailbox = Mailbox()
+        sampler = Sampler(request.sampling, request.prompt_ids, vocab_size, self._eos_ids)
+        sequence = Sequence(request, sampler)
+        with self._wake:
+            if self._ended is not None:
+                raise EngineError(self._ended.what)
+            if request.request_id in self._live:
+                raise RequestError(f"request id {request.request_id!r} is in use")
+            self._live[request.request_id] = sequence
+            self._mailboxes[sequence] = mailbox
+            self._scheduler.add(sequence)
+            self._wake.notify()
+        return EventStream(mailbox, partial(self._cancel, sequence))
+
+    def _check(self, request: Request, vocab_size: int) -> None:
+        length = len(request.prompt_ids)
+        if not length:
+            raise RequestError("the prompt is empty")
+        if length >= self.max_seq_len:
+            what = f"the prompt has {length} tokens, but prompt and output share a context of {self.max_seq_len}"
+            raise RequestError(what, hint="Shorten it, or build with a larger engine.max_seq_len")
+        if not (min(request.prompt_ids) >= 0 and max(request.prompt_ids) < vocab_size):
+            outside = next(token for token in request.prompt_ids if not 0 <= token < vocab_size)
+            raise RequestError(f"prompt token {outside} is outside the vocabulary of {vocab_size}")
+        validate(request.sampling, vocab_size)
+
+    def cancel(self, request_id: str) -> None:
+        with self._wake:
+            sequence = self._live.get(request_id)
+        if sequence is not None:
+            self._cancel(sequence)
+
+    def _cancel(self, sequence: Sequence) -> None:
+        with self._wake:
+            if sequence in self._mailboxes:
+                self._cancelled.add(sequence)
+                self._wake.notify()
+
+    def stats(self) -> Stats:
+        with self._wake:
+            running, waiting = self._scheduler.running, self._scheduler.waiting
+            held = sum(sequence.computed for sequence in running)
+            return replace(self._totals, running=len(running), waiting=len(waiting), kv_tokens=held)
+
+    def close(self) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._worker.join()
+
+    def _run(self) -> None:
+        """The worker's life. Whatever ends it ends every stream; a defect also reaches ``threading.excepthook``."""
+        try:
+            while self._advance():
+                pass
+        finally:
+            self._end(sys.exception())
+
+    def _advance(self) -> bool:
+        """Wait for work and do one step; False when the engine is being closed."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._closing or self._live)
+            if self._closing:
+                return False
+            self._drop_cancelled()
+            step = self._scheduler.next_step()
+        if step is None:
+            return True
+        logits_RV = self._model.step(step.tokens_T, step.positions_T, step.slots_T, step.logit_rows_R)
+        with self._wake:
+            prompt_rows = sum(span.count for span in step.spans if not span.sequence.generated)
+            outcomes = self._scheduler.complete(step, logits_RV)
+            self._count(steps=1, prompt_tokens=prompt_rows, generated_tokens=len(outcomes))
+            now = time.monotonic_ns()
+            for outcome in outcomes:
+                self._report(outcome, now)
+        return True
+
+    def _report(self, outcome: Outcome, now: int) -> None:
+        stopped = outcome.token if outcome.finish_reason == "stop" else None
+        logprobs = () if outcome.logprob is None else (outcome.logprob,)
+        event = Event((outcome.token,), now, logprobs, outcome.finish_reason, stopped)
+        if not self._mailboxes[outcome.sequence].post(event):
+            self._cancelled.add(outcome.sequence)
+        if outcome.finish_reason is not None:
+            self._count(finished=1)
+            self._forget(outcome.sequence)
+
+    def _drop_cancelled(self) -> None:
+        # swapped first: a stream that is collected meanwhile may add itself
+        cancelled, self._cancelled = self._cancelled, set()
+        for sequence in cancelled:
+            self._scheduler.remove(sequence)
+            self._mailboxes[sequence].post(Event((), time.monotonic_ns(), finish_reason="cancelled"))
+            self._count(cancelled=1)
+            self._forget(sequence)
+
+    def _forget(self, sequence: Sequence) -> None:
+        del self._live[sequence.request.request_id]
+        del self._mailboxes[sequence]
+        self._cancelled.discard(sequence)
+
+    def _count(self, **more: int) -> None:
+        self._totals = replace(self._totals, **{name: getattr(self._totals, name) + n for name, n in more.items()})
+
+    def _end(self, cause: BaseException | None) -> None:
+        what = "the engine was closed" if cause is None else f"the engine died: {type(cause).__name__}: {cause}"
+        with self._wake:
+            self._ended = EngineError(what)
+            for mailbox in self._mailboxes.values():
+                mailbox.post(EngineError(what))
+            self._live.clear()
+            self._mailboxes.clear()

@@ -1,0 +1,60 @@
+"""One request's events on their way from the engine's thread to the event loop that submitted it."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+
+from toolkit.engine.runtime.protocol import Event
+from toolkit.errors import EngineError
+
+
+class Mailbox:
+    """The engine's end. Holds no reference to the stream, so a stream that nobody reads can be collected."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.queue: asyncio.Queue[Event | EngineError] = asyncio.Queue()
+
+    def post(self, item: Event | EngineError) -> bool:
+        """From any thread; False when the event loop is closed."""
+        try:
+            self._loop.call_soon_threadsafe(self.queue.put_nowait, item)
+        except RuntimeError:
+            return False
+        return True
+
+
+class EventStream:
+    """The caller's end: an async iterator of events.
+
+    ``aclose``, a cancelled wait and dropping the last reference all call ``abandon`` unless the stream has ended.
+    """
+
+    def __init__(self, mailbox: Mailbox, abandon: Callable[[], None]) -> None:
+        self._queue = mailbox.queue
+        self._finalizer = weakref.finalize(self, abandon)
+        self._finalizer.atexit = False
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> Event:
+        if not self._finalizer.alive:
+            raise StopAsyncIteration
+        try:
+            item = await self._queue.get()
+        except asyncio.CancelledError:
+            self._finalizer()
+            raise
+        if isinstance(item, EngineError):
+            self._finalizer.detach()
+            raise item
+        if item.finish_reason is not None:
+            self._finalizer.detach()
+        return item
+
+    async def aclose(self) -> None:
+        """Cancel the request; nothing happens when it has ended."""
+        self._finalizer()

@@ -1,0 +1,163 @@
+"""Token events as text: tokenizer, deltas that never split a character, stop strings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+
+from toolkit.engine.runtime.end_tokens import read_eos_ids
+from toolkit.engine.runtime.protocol import Engine, FinishReason, Request, TokenLogprob
+from toolkit.errors import CheckpointError, RequestError
+
+REPLACEMENT = "�"  # what a byte sequence that is not UTF-8 decodes to
+
+
+class Tokenizer:
+    """A byte-level BPE from ``tokenizer.json`` and the model's end tokens."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer, eos_ids: tuple[int, ...]) -> None:
+        self._tokenizer = tokenizer
+        self.eos_ids = eos_ids
+
+    @classmethod
+    def open(cls, folder: Path) -> Tokenizer:
+        """Raises CheckpointError if ``folder`` holds no readable tokenizer.json."""
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            hint = "Name a folder that has one: --set checkpoint.tokenizer=DIR"
+            raise CheckpointError("no tokenizer.json", where=str(folder), hint=hint)
+        try:
+            text = path.read_text(encoding="utf-8")
+            tokenizer = tokenizers.Tokenizer.from_buffer(text.encode())
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"not a tokenizer: {error}", where=str(path)) from None
+        return cls(tokenizer, read_eos_ids(folder))
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self._tokenizer.get_vocab_size())
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, special tokens written in ``text`` included; nothing is added around it."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
+
+class TextStream:
+    """Deltas whose sum is the text of all pushed tokens, cut before the first stop string that completes.
+
+    A character is sent once all of its bytes are there; text that may be the start of a stop string waits.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), skip_special_tokens: bool = True) -> None:
+        if "" in stop:
+            raise RequestError("a stop string must not be empty")
+        self.stopped: str | None = None
+        self._tokenizer = tokenizer
+        self._stop = tuple(stop)
+        self._skip_special_tokens = skip_special_tokens
+        self._ids: list[int] = []  # since the text last ended with a whole character
+        self._taken = 0  # characters of their text that have moved on to ``_held``
+        self._held = ""
+
+    def push(self, ids: Sequence[int]) -> str:
+        """The text that is certain after these tokens; "" once stopped."""
+        self._ids.extend(ids)
+        text = self._tokenizer.decode(self._ids, self._skip_special_tokens)
+        if text.endswith(REPLACEMENT):
+            # only the last one can still become a character
+            delta, self._taken = text[self._taken : -1], len(text) - 1
+        else:
+            delta, self._taken = text[self._taken :], 0
+            self._ids.clear()
+        return self._release(delta, final=False)
+
+    def finish(self) -> str:
+        """The rest, when no more tokens will come."""
+        text = self._tokenizer.decode(self._ids, self._skip_special_tokens)
+        delta, self._taken = text[self._taken :], 0
+        self._ids.clear()
+        return self._release(delta, final=True)
+
+    def _release(self, delta: str, *, final: bool) -> str:
+        if self.stopped is not None:
+            return ""
+        text, self._held = self._held + delta, ""
+        found = [(text.find(stop) + len(stop), -len(stop), stop) for stop in self._stop if stop in text]
+        if found:
+            end, negative_length, self.stopped = min(found)
+            return text[: end + negative_length]
+        if not final:
+            certain = len(text) - self._possible_start(text)
+            text, self._held = text[:certain], text[certain:]
+        return text
+
+    def _possible_start(self, text: str) -> int:
+        """The length of the longest end of ``text`` that begins a stop string."""
+        longest = min(len(text), max((len(stop) for stop in self._stop), default=1) - 1)
+        for length in range(longest, 0, -1):
+            if any(stop.startswith(text[-length:]) for stop in self._stop):
+                return length
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class TextEvent:
+    """New text of one request and the tokens of the step behind it; counts are running totals.
+
+    ``stop_reason`` is the stop string, or the end token's id, of a ``stop``.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...]
+    finish_reason: FinishReason | None
+    stop_reason: str | int | None
+    prompt_tokens: int
+    output_tokens: int
+
+
+async def generate_text(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    request: Request,
+    stop: Sequence[str] = (),
+    *,
+    skip_special_tokens: bool = True,
+) -> AsyncIterator[TextEvent]:
+    """Run ``request`` and yield its text; the last event carries ``finish_reason``.
+
+    The text of the token that ends a request is not part of the text. A stop string cancels the request. Raises what
+    ``Engine.submit`` raises, and RequestError for an empty stop string.
+    """
+    stream = TextStream(tokenizer, stop, skip_special_tokens)
+    output_tokens, ended = 0, False
+    events = engine.submit(request)
+    try:
+        async for event in events:
+            output_tokens += len(event.token_ids)
+            spoken = event.token_ids if event.stop_token_id is None else event.token_ids[:-1]
+            text = stream.push(spoken)
+            if event.finish_reason is not None:
+                text += stream.finish()
+            reason: FinishReason | None = "stop" if stream.stopped is not None else event.finish_reason
+            ended = event.finish_reason is not None
+            yield TextEvent(
+                text,
+                event.token_ids,
+                event.logprobs,
+                reason,
+                stream.stopped if stream.stopped is not None else event.stop_token_id,
+                len(request.prompt_ids),
+                output_tokens,
+            )
+            if reason is not None:
+                return
+    finally:
+        if not ended:
+            engine.cancel(request.request_id)
