@@ -1,0 +1,38 @@
+"""Recipes: one strict YAML file a deployment. The only package that reads recipe YAML.
+
+Paths that a recipe file gives as inputs are found from that file's folder; outputs, and whatever ``--set`` gives, from
+the current folder.
+"""
+
+from __future__ import annotations
+
+import json
+
+from toolkit.recipe.load import load
+from toolkit.recipe.schema import (
+    BenchSection,
+    CheckpointSection,
+    EngineSection,
+    ParallelSection,
+    Recipe,
+    ServeSection,
+    TargetSection,
+)
+
+__all__ = [
+    "BenchSection",
+    "CheckpointSection",
+    "EngineSection",
+    "ParallelSection",
+    "Recipe",
+    "ServeSection",
+    "TargetSection",
+    "load",
+    "schema_text",
+]
+
+
+def schema_text() -> str:
+    """The JSON schema of a recipe file, as ``recipes/schema.json`` holds it."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
+    return json.dumps(schema, indent=2) + "\n"

@@ -1,0 +1,136 @@
+"""What a recipe may say. Every key has a type, a range and a description; anything else is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CheckpointSection(Section):
+    """Where the weights come from: a local folder, or a Hub repository at a revision."""
+
+    path: Path | None = Field(None, description="Folder that holds config.json and the safetensors files.")
+    repo: str | None = Field(None, description="Hugging Face repository, for example Firworks/gpt-oss-120b-nvfp4.")
+    revision: str | None = Field(None, description="Branch, tag or commit of `repo`.")
+    tokenizer: Path | None = Field(None, description="Folder with tokenizer.json; by default the checkpoint's own.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> CheckpointSection:
+        if (self.path is None) == (self.repo is None):
+            raise ValueError("give exactly one of checkpoint.path and checkpoint.repo")
+        if self.revision is not None and self.repo is None:
+            raise ValueError("checkpoint.revision needs checkpoint.repo")
+        return self
+
+
+class ParallelSection(Section):
+    """The parallel layout over GPUs."""
+
+    tp: int = Field(1, ge=1, description="Tensor parallel size.")
+    pp: int = Field(1, ge=1, description="Pipeline parallel size.")
+    ep: int = Field(1, ge=1, description="MoE expert parallel size; MoE tensor parallel is tp / ep.")
+    attention_dp: bool = Field(False, description="Data-parallel attention.")
+
+    @model_validator(mode="after")
+    def _ep_divides_tp(self) -> ParallelSection:
+        if self.tp % self.ep:
+            raise ValueError(f"ep {self.ep} does not divide tp {self.tp}")
+        return self
+
+    @property
+    def moe_tp(self) -> int:
+        return self.tp // self.ep
+
+    @property
+    def world_size(self) -> int:
+        return self.tp * self.pp
+
+
+class TargetSection(Section):
+    """What will run the bundle."""
+
+    runtime: Literal["cpu", "tensorrt-llm"] = Field(description="The runtime adapter.")
+    release: str | None = Field(None, description="TensorRT-LLM release, for example 1.2.1.")
+    gpu: str | None = Field(None, description="GPU, for example b200.")
+    parallel: ParallelSection = ParallelSection()
+
+    @model_validator(mode="after")
+    def _release_and_gpu(self) -> TargetSection:
+        if self.runtime == "tensorrt-llm" and (self.release is None or self.gpu is None):
+            raise ValueError("runtime tensorrt-llm needs target.release and target.gpu")
+        return self
+
+
+class EngineSection(Section):
+    """The engine bundle and the limits it runs with."""
+
+    output: Path = Field(description="Folder of the engine bundle.")
+    max_batch_size: int = Field(8, ge=1, description="Largest number of requests decoded together.")
+    max_num_tokens: int = Field(512, ge=1, description="Tokens of one step over all requests, prefill and decode.")
+    max_seq_len: int = Field(2048, ge=2, description="Prompt plus output tokens of one request.")
+    kv_cache_dtype: Literal["auto", "fp8", "nvfp4"] = Field("auto", description="KV cache dtype (tensorrt-llm).")
+    kv_cache_free_gpu_memory_fraction: float = Field(0.85, gt=0, le=1, description="Share of free GPU memory for KV.")
+    stream_interval: int = Field(1, ge=1, description="Tokens per streamed response.")
+    precision: Literal["w4a16", "w4a4"] = Field("w4a16", description="Activation precision (cpu).")
+    experts: Literal["dense", "routed"] = Field(
+        "dense", description="Hold expert weights in FP32, or dequantise an expert when a token is routed to it (cpu)."
+    )
+    threads: int = Field(1, ge=1, description="BLAS threads (cpu).")
+
+
+class ServeSection(Section):
+    """The Triton server."""
+
+    repository: Path = Field(description="Folder of the Triton model repository.")
+    model_name: str = Field("tensorrt_llm", pattern=r"^[A-Za-z0-9_.-]+$", description="Triton model name.")
+    host: str = Field("127.0.0.1", description="Address to bind.")
+    grpc_port: int = Field(0, ge=0, le=65535, description="0 picks a free port.")
+    http_port: int = Field(0, ge=0, le=65535, description="0 picks a free port.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="0 picks a free port.")
+    max_queue_size: int = Field(256, ge=1, description="Requests waiting for a slot before new ones are refused.")
+
+
+class BenchSection(Section):
+    """The sweep: every combination of isl × osl × concurrency, `repeats` times."""
+
+    output: Path = Field(description="Folder of the result records.")
+    isl: tuple[int, ...] = Field((64,), min_length=1, description="Input sequence lengths, tokens.")
+    osl: tuple[int, ...] = Field((32,), min_length=1, description="Output sequence lengths, tokens.")
+    concurrency: tuple[int, ...] = Field((1,), min_length=1, description="Requests in flight.")
+    requests: int = Field(8, ge=1, description="Requests measured at each point; at least the concurrency is used.")
+    warmup: int = Field(1, ge=0, description="Unmeasured requests before each point, per unit of concurrency.")
+    repeats: int = Field(1, ge=1, description="Trials of each point.")
+    seed: int = Field(0, description="Seed of the prompts and of the order of trials.")
+    prompts: Path | None = Field(None, description="Text file that prompts are cut from; random token ids otherwise.")
+
+
+class Recipe(Section):
+    """A deployment from checkpoint to measured numbers."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Short name, used in records.")
+    checkpoint: CheckpointSection
+    target: TargetSection
+    engine: EngineSection
+    serve: ServeSection
+    bench: BenchSection
+
+    def absolute(self) -> Recipe:
+        """The same recipe with every path absolute, to be read from any folder."""
+        return Recipe.model_validate(_absolute(self.model_dump(exclude_none=True)))
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _absolute(inner) for key, inner in value.items()}
+    return value.absolute() if isinstance(value, Path) else value
