@@ -34,7 +34,7 @@ class Identity(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hardware: Literal["CPU"]
+    hardware: str
     cpu_model: str
     cpu_cores: int
     cpu_quota: float | None
@@ -70,7 +70,8 @@ class Environment(BaseModel):
     def hardware(self) -> str:
         """One line for people: ``AMD EPYC, 2 cores, 8 GiB``."""
         identity = self.identity
-        return f"{identity.cpu_model}, {identity.cpu_cores} cores, {identity.memory_gib} GiB"
+        limit = "" if identity.cpu_quota is None else f" limited to {identity.cpu_quota:g}"
+        return f"{identity.cpu_model}, {identity.cpu_cores} cores{limit}, {identity.memory_gib} GiB"
 
 
 def fingerprint() -> Environment:

@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from toolkit.bench.canonical import canonical_json
+from toolkit.bench.canonical import canonical_json, digest
 from toolkit.bench.environment import Environment
 from toolkit.bench.files import remove_unfinished, write_folder
 from toolkit.bench.grid import Point
@@ -36,6 +36,7 @@ from toolkit.errors import RecordError
 
 Model = TypeVar("Model", bound=BaseModel)
 Status = Literal["ok", "failed", "invalid"]
+OWN_SERVER = "started by the bench"
 SWEEP_FILE, TRIAL_FILE, REQUESTS_FILE = "sweep.json", "trial.json", "requests.jsonl.gz"
 
 
@@ -94,14 +95,34 @@ class Trial(Record):
         return self.error or "; ".join(f"{check.name}: {check.detail}" for check in self.checks if not check.passed)
 
 
+class SweepPlan(Record):
+    """Everything that a sweep's measurements depend on.
+
+    ``bundle`` holds the SHA-256 of each file that the runtime loads, ``environment`` an env id, ``server`` the address
+    of a running server or ``OWN_SERVER``, ``points`` the trials in their order.
+    """
+
+    recipe: dict[str, Any]
+    bundle: dict[str, str]
+    prompts_sha256: str | None
+    environment: str
+    server: str
+    points: tuple[Point, ...]
+
+
 class SweepRecord(Record):
-    """``plan`` is what ``sweep_id`` is hashed from."""
+    """A plan and the id that is hashed from it."""
 
     schema_version: Literal[1] = 1
     sweep_id: str
     name: str
     hardware: str
-    plan: dict[str, Any]
+    plan: SweepPlan
+
+    @property
+    def title(self) -> str:
+        """Name of the sweep's folder."""
+        return f"{self.name}-{self.sweep_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +131,7 @@ class Scan:
 
     folder: Path
     sweep: SweepRecord
-    environments: dict[str, Environment]
+    environment: Environment
     trials: tuple[Trial, ...]
     damaged: tuple[RecordError, ...]
 
@@ -140,9 +161,9 @@ def open_sweep(folder: Path, sweep: SweepRecord, environment: Environment) -> It
         path = folder / SWEEP_FILE
         if not path.exists():
             write_atomic(path, _to_json(sweep))
-        elif _read(path, SweepRecord) != sweep:
+        elif read_sweep(folder) != sweep:
             raise RecordError("it holds another sweep", where=str(path), hint="Move the folder away")
-        path = folder / "env" / f"{environment.env_id}.json"
+        path = _environment_path(folder, environment.env_id)
         path.parent.mkdir(exist_ok=True)
         if not path.exists():
             write_atomic(path, _to_json(environment))
@@ -195,25 +216,38 @@ def read_requests(folder: Path) -> tuple[RequestRecord, ...]:
         raise RecordError(f"not request records: {_first_line(error)}", where=str(path)) from None
 
 
+def read_sweep(folder: Path) -> SweepRecord:
+    """The sweep that ``folder`` belongs to; ``RecordError`` when its id is not that of its plan."""
+    path = folder / SWEEP_FILE
+    sweep = _read(path, SweepRecord)
+    if sweep.sweep_id != digest(sweep.plan.model_dump(mode="json"), 8):
+        raise RecordError("its id is not that of its plan", where=str(path))
+    return sweep
+
+
 def scan_sweep(folder: Path) -> Scan:
     """Read a sweep folder whole. Damaged trials are listed, a damaged sweep or environment file is raised."""
-    sweep = _read(folder / SWEEP_FILE, SweepRecord)
-    environments = {path.stem: _read(path, Environment) for path in sorted((folder / "env").glob("[!.]*.json"))}
+    sweep = read_sweep(folder)
+    environment = _read(_environment_path(folder, sweep.plan.environment), Environment)
     trials: list[Trial] = []
     damaged: list[RecordError] = []
     for path in sorted((folder / "trials").glob("[!.]*/[!.]*")):
         try:
             trial = read_trial(path)
-            if trial.sweep_id != sweep.sweep_id or trial.env_id not in environments:
-                raise RecordError("it belongs to another sweep or environment", where=str(path / TRIAL_FILE))
+            if (trial.sweep_id, trial.env_id) != (sweep.sweep_id, sweep.plan.environment):
+                raise RecordError("it belongs to another sweep", where=str(path / TRIAL_FILE))
             trials.append(trial)
         except RecordError as error:
             damaged.append(error)
-    return Scan(folder, sweep, environments, tuple(trials), tuple(damaged))
+    return Scan(folder, sweep, environment, tuple(trials), tuple(damaged))
 
 
 def _trial_folder(folder: Path, point: Point, attempt: int) -> Path:
     return folder / "trials" / point.point_id / f"r{point.repeat}-{attempt}"
+
+
+def _environment_path(folder: Path, env_id: str) -> Path:
+    return folder / "env" / f"{env_id}.json"
 
 
 def _lock(descriptor: int, folder: Path) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toolkit.bench.canonical import digest
 from toolkit.bench.environment import Environment
 from toolkit.bench.grid import Point, plan_recipe
-from toolkit.bench.records import SweepRecord
+from toolkit.bench.records import OWN_SERVER, SweepPlan, SweepRecord
 from toolkit.checkpoint.files import sha256_file
 from toolkit.engine.bundle import Bundle
 from toolkit.errors import BundleError, RecipeError
 from toolkit.recipe import Recipe
-
-OWN_SERVER = "started by the bench"
 
 # Places, not conditions: moving files or ports does not make it another sweep.
 PLACES: dict[str, Any] = {
@@ -36,7 +34,7 @@ class Sweep:
 
     @property
     def folder(self) -> Path:
-        return self.recipe.bench.output / f"{self.record.name}-{self.record.sweep_id}"
+        return self.recipe.bench.output / self.record.title
 
 
 def plan_sweep(recipe: Recipe, bundle: Bundle, environment: Environment, url: str | None) -> Sweep:
@@ -50,15 +48,16 @@ def plan_sweep(recipe: Recipe, bundle: Bundle, environment: Environment, url: st
     _check_built_from(recipe, bundle)
     points = plan_recipe(recipe)
     prompts = recipe.bench.prompts
-    plan = {
-        "recipe": recipe.model_dump(mode="json", exclude=PLACES),
-        "bundle": _contents(bundle),
-        "prompts_sha256": None if prompts is None else _sha256(prompts),
-        "environment": environment.env_id,
-        "server": OWN_SERVER if url is None else url,
-        "points": [asdict(point) for point in points],
-    }
-    record = SweepRecord(sweep_id=digest(plan, 8), name=recipe.name, hardware=environment.identity.hardware, plan=plan)
+    plan = SweepPlan(
+        recipe=recipe.model_dump(mode="json", exclude=PLACES),
+        bundle=_contents(bundle),
+        prompts_sha256=None if prompts is None else _sha256(prompts),
+        environment=environment.env_id,
+        server=OWN_SERVER if url is None else url,
+        points=points,
+    )
+    sweep_id = digest(plan.model_dump(mode="json"), 8)
+    record = SweepRecord(sweep_id=sweep_id, name=recipe.name, hardware=environment.identity.hardware, plan=plan)
     return Sweep(recipe, bundle, environment, points, record)
 
 

@@ -1,0 +1,55 @@
+"""Reports: read the records of one or more sweeps, write ``report.md`` and ``pareto.svg`` beside them.
+
+Reports are derived: they are made from records alone and may be written over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.bench import plot
+from toolkit.bench.markdown import to_markdown
+from toolkit.bench.records import SWEEP_FILE, scan_sweep
+from toolkit.bench.summary import Summary, summarize
+from toolkit.checkpoint.files import write_atomic
+from toolkit.errors import RecordError
+
+REPORT_FILE, PLOT_FILE = "report.md", "pareto.svg"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Where a report was written; ``plot`` is None when no trial has numbers to draw."""
+
+    summary: Summary
+    path: Path
+    plot: Path | None
+
+
+def write_report(folder: Path) -> Report:
+    """Report on the sweep in ``folder``, or on all sweeps directly below it.
+
+    Raises ``RecordError`` when there is none or a sweep's own files are damaged, ``MissingExtraError`` without the
+    plot's packages. Damaged trials are listed in the report.
+    """
+    plot.require()
+    summary = summarize(scan_sweep(path) for path in find_sweeps(folder))
+    drawn = folder / PLOT_FILE if any(table.rows for table in summary.tables) else None
+    if drawn is None:
+        (folder / PLOT_FILE).unlink(missing_ok=True)
+    else:
+        write_atomic(drawn, plot.draw(summary).encode())
+    path = folder / REPORT_FILE
+    write_atomic(path, to_markdown(summary, drawn.name if drawn else None).encode())
+    return Report(summary, path, drawn)
+
+
+def find_sweeps(folder: Path) -> list[Path]:
+    """``folder`` itself if it is a sweep's, else the sweeps directly below it; ``RecordError`` for none."""
+    if (folder / SWEEP_FILE).is_file():
+        return [folder]
+    sweeps = sorted(path.parent for path in folder.glob(f"*/{SWEEP_FILE}"))
+    if not sweeps:
+        raise RecordError("there is no recorded sweep", where=str(folder), hint="Type: trtkit bench run RECIPE")
+    return sweeps

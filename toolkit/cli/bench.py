@@ -1,0 +1,197 @@
+"""``trtkit bench``: run a sweep, report on recorded ones."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from toolkit.cli.common import echo_json, json_option, load_recipe, recipe_argument, set_option
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from toolkit.bench.grid import Point
+    from toolkit.bench.run import Event, SweepResult
+    from toolkit.recipe import Recipe
+
+DEFAULT_RECIPE = Path("tiny-gpt-oss/cpu")
+
+
+@click.group()
+def command() -> None:
+    """Run a sweep, or report on recorded ones."""
+
+
+@command.command()
+@recipe_argument
+@set_option
+@click.option("--url", metavar="HOST:PORT", help="Measure the server at this gRPC address instead of starting one.")
+@click.option("--dry-run", is_flag=True, help="Print the trials in their order; measure and write nothing.")
+@json_option
+def run(recipe_path: Path, overrides: tuple[str, ...], url: str | None, dry_run: bool, as_json: bool) -> None:
+    """Measure every point of RECIPE's bench section and record each one under bench.output.
+
+    Starts Triton on the recipe's built bundle and stops it afterwards. Points that are recorded already are skipped, so
+    an interrupted sweep goes on where it stopped. Exit code 1 when a trial failed.
+
+    \b
+    Example:
+      trtkit bench run recipes/tiny-gpt-oss/cpu.yaml
+      trtkit bench run recipes/tiny-gpt-oss/cpu.yaml --set bench.concurrency=[1,8] --set bench.repeats=3
+    """
+    recipe = load_recipe(recipe_path, overrides)
+    if dry_run:
+        _show_plan(recipe, as_json)
+        return
+    from toolkit.bench.run import run_sweep
+
+    argv = ["trtkit", "bench", "run", str(recipe_path)]
+    argv += [part for override in overrides for part in ("--set", override)]
+    argv += ["--url", url] if url else []
+    with _Display.open() as display, _terminated_as_interrupted():
+        result = run_sweep(recipe, url=url, argv=argv, on_event=display.show)
+    if as_json:
+        echo_json(_result(result))
+    else:
+        click.echo(f"{result.folder}\n{_tally(result)}")
+    if result.stopped:
+        click.echo(f"error: the sweep stopped early: {result.stopped}", err=True)
+    if not result.ok:
+        raise click.exceptions.Exit(1)
+
+
+@command.command()
+@click.argument("folder", metavar="[RESULTS_FOLDER]", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--recipe",
+    "recipe_path",
+    metavar="RECIPE",
+    type=click.Path(path_type=Path),
+    help=f"Take the folder from this recipe's bench.output.  [default: {DEFAULT_RECIPE}]",
+)
+@set_option
+@json_option
+def report(folder: Path | None, recipe_path: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Write report.md and pareto.svg from the records in RESULTS_FOLDER: one sweep's, or one that holds sweeps.
+
+    \b
+    Example:
+      trtkit bench report
+      trtkit bench report build/results --json
+    """
+    if folder is not None and (recipe_path is not None or overrides):
+        raise click.UsageError("give RESULTS_FOLDER or a recipe, not both")
+    from toolkit.bench.markdown import to_text
+    from toolkit.bench.report import write_report
+
+    if folder is None:
+        folder = load_recipe(recipe_path or DEFAULT_RECIPE, overrides).bench.output
+    written = write_report(folder)
+    if as_json:
+        files = {"report": str(written.path), "plot": str(written.plot) if written.plot else None}
+        echo_json(files | asdict(written.summary))
+        return
+    click.echo(written.path)
+    if written.plot:
+        click.echo(written.plot)
+    for table in written.summary.tables:
+        click.echo(f"\n{to_text(table)}")
+    if written.summary.left_out:
+        click.echo(f"\n{len(written.summary.left_out)} trial(s) are not in the tables; the report says why")
+
+
+def _show_plan(recipe: Recipe, as_json: bool) -> None:
+    from toolkit.bench.grid import plan_recipe
+
+    points = plan_recipe(recipe)
+    if as_json:
+        trials = [{"point_id": point.point_id, **asdict(point)} for point in points]
+        echo_json({"recipe": recipe.name, "output": str(recipe.bench.output), "trials": trials})
+        return
+    requests = sum(point.requests for point in points)
+    click.echo(
+        f"{recipe.name}: {len(points)} trials, {requests} measured requests, records under {recipe.bench.output}"
+    )
+    click.echo("  trial    ISL    OSL  concurrency  requests  warm-up  repeat  point")
+    for number, p in enumerate(points, 1):
+        counts = f"{p.isl:>5}  {p.osl:>5}  {p.concurrency:>11}  {p.requests:>8}  {p.warmup:>7}  {p.repeat:>6}"
+        click.echo(f"  {number:>5}  {counts}  {p.point_id}")
+
+
+def _result(result: SweepResult) -> dict[str, object]:
+    fields = {"status", "error", "point_id", "point", "attempt", "checks", "metrics"}
+    return {
+        "folder": str(result.folder),
+        "skipped": result.skipped,
+        "stopped": result.stopped,
+        "trials": [trial.model_dump(mode="json", include=fields) for trial in result.trials],
+    }
+
+
+def _tally(result: SweepResult) -> str:
+    counts = Counter(trial.status for trial in result.trials)
+    return (
+        f"{result.skipped} finished before, {counts['ok']} ok, {counts['failed']} failed, {counts['invalid']} invalid"
+    )
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends like Ctrl-C, so that the bench's own server is stopped on the way out."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Display:
+    """Talk on stderr: a bar for the running trial where stderr is a terminal, a line for each one that ends."""
+
+    def __init__(self, progress: Progress, bar: TaskID) -> None:
+        self._progress = progress
+        self._bar = bar
+        self._count = ""
+
+    @classmethod
+    @contextmanager
+    def open(cls) -> Iterator[_Display]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            yield cls(progress, progress.add_task("starting", total=None))
+
+    def show(self, event: Event) -> None:
+        from toolkit.bench.run import Answered, Finished, Resumed, Started
+
+        match event:
+            case Resumed(folder, finished, total, damaged):
+                self._say(f"{folder}: {finished} of {total} trials are finished already")
+                for error in damaged:
+                    self._say(f"damaged, not taken: {error}")
+            case Started(number, total, point):
+                self._count = f"{number}/{total}"
+                self._progress.reset(self._bar, total=point.requests, description=f"{self._count} {_conditions(point)}")
+            case Answered(requests):
+                self._progress.update(self._bar, completed=requests)
+            case Finished(trial):
+                outcome = f"{trial.status}: {trial.reason}"
+                if trial.metrics is not None:
+                    outcome = f"{trial.metrics.system_output_throughput_tok_s:.1f} tok/s"
+                self._say(f"{self._count} {_conditions(trial.point)}: {outcome}")
+
+    def _say(self, line: str) -> None:
+        self._progress.console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _conditions(point: Point) -> str:
+    return f"ISL {point.isl}, OSL {point.osl}, concurrency {point.concurrency}, repeat {point.repeat}"
