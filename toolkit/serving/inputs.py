@@ -1,0 +1,95 @@
+"""Input tensors of one Triton request → what to generate. Pure; every refusal names the tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.engine.runtime.protocol import SamplingParams
+from toolkit.errors import RequestError
+from toolkit.serving.tensors import INPUTS, RETURN_INPUTS, SAMPLING_INPUTS, Input
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """One checked request: exactly one of ``text`` and ``token_ids`` is there.
+
+    ``returns`` names the optional outputs that were asked for. ``echo`` puts the prompt before the completion, which
+    is NVIDIA's default.
+    """
+
+    text: str | None
+    token_ids: tuple[int, ...] | None
+    sampling: SamplingParams
+    streaming: bool = False
+    stop: tuple[str, ...] = ()
+    echo: bool = True
+    skip_special_tokens: bool = True
+    cumulative_text: bool = False
+    returns: frozenset[str] = frozenset()
+
+
+def parse(tensors: Tensors) -> Inputs:
+    """Check the input tensors of one request (name → array as Triton hands it over).
+
+    Raises ``RequestError`` that names the tensor for a value out of range, text that is not UTF-8, two names of one
+    input, and for both or none of ``text_input`` and ``input_ids``.
+    """
+    values: dict[str, Any] = {}
+    for spec in INPUTS:
+        given = [name for name in spec.names if name in tensors]
+        if len(given) > 1:
+            raise RequestError(f"inputs {given[0]!r} and {given[1]!r} mean the same: send one of them")
+        if given:
+            values[spec.key] = _value(given[0], spec, tensors[given[0]])
+    if ("text_input" in values) == ("input_ids" in values):
+        raise RequestError("send exactly one of the inputs 'text_input' and 'input_ids'")
+    return Inputs(
+        text=values.get("text_input"),
+        token_ids=values.get("input_ids"),
+        sampling=_sampling(values),
+        streaming=values.get("streaming", False),
+        stop=values.get("stop", ()),
+        echo=not values.get("exclude_input", False),
+        skip_special_tokens=values.get("skip_special_tokens", True),
+        cumulative_text=values.get("text_mode") == "cumulative",
+        returns=frozenset(spec.key for spec in RETURN_INPUTS if values.get(spec.key)),
+    )
+
+
+def _sampling(values: Mapping[str, Any]) -> SamplingParams:
+    fields = {spec.key: values[spec.key] for spec in SAMPLING_INPUTS if spec.key in values}
+    if "logprobs" not in fields and (values.get("output_log_probs") or values.get("cumulative_logprob")):
+        fields["logprobs"] = 0
+    sampling = SamplingParams(**fields)
+    if sampling.min_tokens > sampling.max_tokens:
+        raise RequestError(
+            f"input 'sampling_param_min_tokens' is {sampling.min_tokens}, more than max_tokens {sampling.max_tokens}"
+        )
+    return sampling
+
+
+def _value(name: str, spec: Input, array: npt.NDArray[Any]) -> Any:
+    """The array as Python values: one of them for a [1] tensor, a tuple for a [-1] tensor."""
+    values = tuple(_text(name, item) for item in array.flat) if array.dtype == np.object_ else tuple(array.tolist())
+    for value in values:
+        if not spec.range.accepts(value):
+            raise RequestError(f"input {name!r} is {value!r} and must be {spec.range.must_be}")
+    if spec.many:
+        return values
+    if len(values) != 1:
+        raise RequestError(f"input {name!r} has {len(values)} elements and must have 1")
+    return values[0]
+
+
+def _text(name: str, raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"input {name!r} is not UTF-8 at byte {error.start}") from None

@@ -1,0 +1,102 @@
+"""Render ``triton_repo/`` into a Triton model repository for one engine bundle.
+
+<folder>/.trtkit.json                 says that trtkit wrote the folder and may replace it
+<folder>/<model_name>/config.pbtxt    the template with names and paths filled in
+<folder>/<model_name>/1/model.py
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from string import Template
+
+import toolkit
+from toolkit.engine.bundle import Bundle
+from toolkit.errors import ServerError
+from toolkit.resources import PACKAGE, triton_repo_dir
+
+MARKER = ".trtkit.json"
+TEMPLATE = "tensorrt_llm"
+ENGINE_FACTORY = "toolkit.engine.runtime:open_engine"
+MODEL_FILES = ("config.pbtxt", "1/model.py")
+
+
+def render(
+    bundle: Bundle,
+    folder: Path,
+    *,
+    model_name: str = TEMPLATE,
+    max_queue_size: int = 256,
+    engine_factory: str = ENGINE_FACTORY,
+) -> Path:
+    """Write the model repository of ``bundle`` to ``folder`` and return the folder.
+
+    It is written beside and renamed, so a reader sees the old one or the new one. A folder that trtkit did not write is
+    left alone. ``engine_factory`` names what opens the engine, as ``module:attribute``. Raises ``ServerError``.
+    """
+    if not (bundle.tokenizer_dir / "tokenizer.json").is_file():
+        raise ServerError(
+            "the bundle has no tokenizer.json, so text cannot be served",
+            where=str(bundle.tokenizer_dir),
+            hint="Build it again with --set checkpoint.tokenizer=DIR",
+        )
+    folder = folder.absolute()
+    _check_ours(folder)
+    values = {
+        "model_name": model_name,
+        "bundle": str(bundle.folder.absolute()),
+        "engine_factory": engine_factory,
+        "max_queue_size": str(max_queue_size),
+        "toolkit_path": str(PACKAGE.absolute().parent),
+    }
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            _write(fresh, model_name, values)
+            _replace(folder, fresh)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        raise ServerError(f"cannot write the model repository: {error.strerror}", where=str(folder)) from error
+    return folder
+
+
+def _check_ours(folder: Path) -> None:
+    if not folder.exists() or (folder / MARKER).is_file():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise ServerError(
+            "this is not a model repository that trtkit rendered, so it is left alone",
+            where=str(folder),
+            hint="Choose another folder with --set serve.repository=DIR",
+        )
+
+
+def _write(folder: Path, model_name: str, values: dict[str, str]) -> None:
+    template = triton_repo_dir() / TEMPLATE
+    for name in MODEL_FILES:
+        target = folder / model_name / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(template / name, target)
+    quoted = {key: _quoted(value) for key, value in values.items()}
+    config = folder / model_name / "config.pbtxt"
+    config.write_text(Template(config.read_text()).substitute(quoted))
+    (folder / MARKER).write_text(json.dumps({"trtkit": toolkit.__version__, **values}, indent=2) + "\n")
+    folder.chmod(0o755)
+
+
+def _quoted(text: str) -> str:
+    """``text`` as it may stand between the quotes of a protobuf text string."""
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _replace(folder: Path, fresh: Path) -> None:
+    old = fresh.with_name(f"{fresh.name}.old")
+    if folder.exists():
+        folder.rename(old)
+    fresh.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,200 @@
+"""Start, watch and stop the real Triton on one model repository."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from toolkit.errors import ClientError, ServerError
+from toolkit.serving import log, ports, triton
+from toolkit.serving.probe import probe
+from toolkit.serving.process import POLL_S, Group
+
+ATTEMPTS = 3
+SHM = Path("/dev/shm")
+
+# With its defaults the server ends a stream that is silent for three keepalive pings of any client.
+KEEPALIVE = (
+    "--grpc-http2-min-recv-ping-interval-without-data=1000",
+    "--grpc-http2-max-ping-strikes=0",
+    "--grpc-keepalive-permit-without-calls=1",
+)
+
+
+class Server:
+    """A running Triton that has answered a one-token inference; a context manager that stops it."""
+
+    def __init__(
+        self, group: Group, *, host: str, chosen: Mapping[str, int], model_name: str, work: Path, log_path: Path
+    ) -> None:
+        """Use ``Server.start``."""
+        reachable = "127.0.0.1" if host == "0.0.0.0" else host
+        self.grpc_url = f"{reachable}:{chosen['grpc']}"
+        self.http_url = f"http://{reachable}:{chosen['http']}"
+        self.metrics_url = f"http://{reachable}:{chosen['metrics']}/metrics"
+        self.model_name = model_name
+        self.log_path = log_path
+        self._group = group
+        self._work = work
+
+    @classmethod
+    def start(
+        cls,
+        repository: Path,
+        *,
+        host: str = "127.0.0.1",
+        grpc_port: int = 0,
+        http_port: int = 0,
+        metrics_port: int = 0,
+        model_name: str = "tensorrt_llm",
+        log_path: Path | None = None,
+        timeout_s: float = 120.0,
+    ) -> Server:
+        """Serve ``repository`` and return once a token was generated; port 0 picks a free one.
+
+        ``log_path`` is where Triton's log goes, by default a file that is gone after ``stop``. Raises ``ServerError``
+        that names a port in use, what this machine lacks, or the reason in Triton's log; nothing is left running then.
+        """
+        if not (repository / model_name / "config.pbtxt").is_file():
+            raise ServerError(
+                f"there is no Triton model {model_name!r}", where=str(repository), hint="Type: trtkit repo RECIPE"
+            )
+        installed = triton.find()
+        wanted = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
+        for attempt in range(1, ATTEMPTS + 1):
+            chosen = ports.choose(host, wanted)
+            server = cls._launch(installed, repository, host, chosen, model_name, log_path)
+            try:
+                server._await_ready(time.monotonic() + timeout_s)
+            except PortTaken:
+                server.stop(0)
+                if attempt == ATTEMPTS:
+                    raise
+            except BaseException:
+                server.stop(0)
+                raise
+            else:
+                return server
+        raise AssertionError("unreachable")
+
+    @classmethod
+    def _launch(
+        cls,
+        installed: triton.Triton,
+        repository: Path,
+        host: str,
+        chosen: Mapping[str, int],
+        model_name: str,
+        log_path: Path | None,
+    ) -> Server:
+        # the folder's random name is also the prefix of the server's shared memory
+        work = Path(tempfile.mkdtemp(prefix="trtkit-"))
+        log_path = log_path or work / "triton.log"
+        log_path.unlink(missing_ok=True)
+        argv = [
+            str(installed.binary),
+            f"--model-repository={repository.absolute()}",
+            f"--backend-directory={installed.stage_backends(work / 'backends')}",
+            f"--backend-config=python,shm-region-prefix-name={work.name}",
+            "--disable-auto-complete-config",
+            "--allow-gpu-metrics=false",
+            *(f"--{name}-address={host}" for name in chosen),
+            *(f"--{name}-port={port}" for name, port in chosen.items()),
+            *KEEPALIVE,
+        ]
+        group = Group(argv, cwd=work, env=installed.environment(os.environ), log=log_path)
+        return cls(group, host=host, chosen=chosen, model_name=model_name, work=work, log_path=log_path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Pid of tritonserver, and the id of its process group."""
+        return self._group.pid
+
+    @property
+    def model_pids(self) -> tuple[int, ...]:
+        """Pids of the live model processes (Triton's stubs)."""
+        return self._group.children()
+
+    def healthy(self, timeout_s: float = 10.0) -> bool:
+        """Whether a token can be generated within ``timeout_s``; Triton's own health answers do not say that."""
+        try:
+            probe(self.grpc_url, self.model_name, timeout_s=timeout_s)
+        except ClientError:
+            return False
+        return True
+
+    def wait(self) -> None:
+        """Block while the server serves. Raises ``ServerError`` when it or its model process ends unasked."""
+        while True:
+            if (code := self._group.returncode()) is not None:
+                raise ServerError(f"Triton ended with exit code {code}: {self._reason()}", where=str(self.log_path))
+            if not self.model_pids:
+                raise ServerError("Triton's model process died", where=str(self.log_path))
+            time.sleep(10 * POLL_S)
+
+    def stop(self, grace_s: float = 30.0) -> None:
+        """Let running streams end for at most ``grace_s`` seconds, then end everything; safe to call twice.
+
+        Leaves no process and no shared memory. A server whose model process is dead cannot stop by itself and is killed
+        at once.
+        """
+        try:
+            if self.model_pids and grace_s > 0:
+                self._group.terminate(grace_s)
+            else:
+                self._group.kill()
+        finally:
+            for region in SHM.glob(f"{self._work.name}*"):
+                region.unlink(missing_ok=True)
+            shutil.rmtree(self._work, ignore_errors=True)
+
+    def _await_ready(self, deadline: float) -> None:
+        host, _, port = self.grpc_url.rpartition(":")
+        while not _listens(host, int(port)):
+            self._check_alive()
+            if time.monotonic() > deadline:
+                raise ServerError(f"Triton was not ready in time: {self._reason()}", where=str(self.log_path))
+            time.sleep(POLL_S)
+        try:
+            probe(self.grpc_url, self.model_name, timeout_s=max(1.0, deadline - time.monotonic()))
+        except ClientError as error:
+            self._check_alive()
+            raise ServerError(f"Triton started but cannot generate: {error}", where=str(self.log_path)) from None
+
+    def _check_alive(self) -> None:
+        if self._group.returncode() is None:
+            return
+        reason = self._reason()
+        if log.PORT_TAKEN.search(reason):
+            raise PortTaken(f"another process took a port: {reason}")
+        raise ServerError(f"Triton did not start: {reason}")
+
+    def _reason(self) -> str:
+        return log.reason(self.log_path.read_text(errors="replace"))
+
+
+class PortTaken(ServerError):
+    """A port was free when it was chosen and is not any more."""
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,175 @@
+"""gRPC messages ⟷ Python values, and gRPC errors → ``ClientError``. No connection lives here.
+
+Built on tritonclient's generated protobuf code alone: its own streaming client cannot ask for what is needed here and
+leaves the end of a stream open to guesses. One RPC carries one request; its end with OK is the completion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import service_pb2
+
+from toolkit.engine.runtime.protocol import SamplingParams, TokenLogprob
+from toolkit.errors import ClientError, DeadlineError, UnavailableError
+from toolkit.serving.tensors import INPUTS, RETURN_INPUTS
+
+METADATA = (("triton_grpc_error", "true"),)
+"""Makes Triton end a failed stream with a real gRPC code."""
+
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_retries", 0),
+)
+
+CLIENT_RETURNS = ("finish_reason", "stop_reason", "output_ids", "num_input_tokens", "num_output_tokens")
+
+_INPUTS = {spec.key: spec for spec in INPUTS}
+_RETURNS = {spec.key: spec for spec in RETURN_INPUTS}
+_DEFAULTS = SamplingParams()
+_NUMPY = {"BOOL": np.bool_, "INT32": np.int32, "INT64": np.int64, "UINT64": np.uint64, "FP32": np.float32}
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One response: what is new since the one before it.
+
+    ``received_ns`` is ``time.monotonic_ns()`` when it arrived. The reasons and counts come with the last chunk only.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    received_ns: int
+    finish_reason: str | None = None
+    stop_reason: str | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+def encode(
+    model: str,
+    prompt: str | Sequence[int],
+    sampling: SamplingParams,
+    *,
+    stop: Sequence[str] = (),
+    skip_special_tokens: bool = True,
+    request_id: str | None = None,
+) -> Any:
+    """A ``ModelInferRequest`` for one streamed generation.
+
+    Raises ``ClientError`` for a sampling parameter that its datatype cannot hold.
+    """
+    values: dict[str, Any] = {
+        "text_input" if isinstance(prompt, str) else "input_ids": prompt,
+        "streaming": True,
+        "exclude_input": True,
+        "skip_special_tokens": skip_special_tokens,
+        "max_tokens": sampling.max_tokens,
+    }
+    for field in fields(sampling):
+        value = getattr(sampling, field.name)
+        if value != getattr(_DEFAULTS, field.name):
+            values[field.name] = value
+    if stop:
+        values["stop"] = stop
+    request = service_pb2.ModelInferRequest(model_name=model, id=request_id or "")
+    for key, value in values.items():
+        _add(request, _INPUTS[key].names[0], _INPUTS[key].datatype, value)
+    for key in CLIENT_RETURNS:
+        _add(request, _RETURNS[key].names[0], "BOOL", True)
+    return request
+
+
+def decode(message: Any, received_ns: int) -> Chunk:
+    """The chunk in a ``ModelStreamInferResponse``; ``ClientError`` for an error message or an unknown datatype."""
+    if message.error_message:
+        raise _from_text(message.error_message)
+    response = message.infer_response
+    outputs = {
+        output.name: _array(output.name, output.datatype, tuple(output.shape), raw)
+        for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
+    return Chunk(
+        text="".join(outputs.get("text_output", ())),
+        token_ids=tuple(outputs.get("output_ids", ())),
+        received_ns=received_ns,
+        finish_reason=_first(outputs, "finish_reason"),
+        stop_reason=_first(outputs, "stop_reason") or None,
+        prompt_tokens=_first(outputs, "num_input_tokens"),
+        output_tokens=_first(outputs, "num_output_tokens"),
+        logprobs=_logprobs(outputs),
+    )
+
+
+def error_from(code: grpc.StatusCode, details: str | None) -> ClientError:
+    """The error that a failed RPC stands for."""
+    text = " ".join((details or "no details").split())
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return UnavailableError(text)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineError(text)
+    return _from_text(text)
+
+
+def _from_text(text: str) -> ClientError:
+    line = " ".join(text.split())
+    return UnavailableError(line) if "no available versions" in line else ClientError(line)
+
+
+def _add(request: Any, name: str, datatype: str, value: Any) -> None:
+    items = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
+    request.inputs.add(name=name, datatype=datatype, shape=[len(items)])
+    request.raw_input_contents.append(_packed(name, datatype, items))
+
+
+def _packed(name: str, datatype: str, items: Sequence[Any]) -> bytes:
+    if datatype == "BYTES":
+        encoded = [item.encode() for item in items]
+        return b"".join(len(item).to_bytes(4, "little") + item for item in encoded)
+    try:
+        return np.array(items, _NUMPY[datatype]).tobytes()
+    except (OverflowError, ValueError, TypeError):
+        raise ClientError(f"{name} cannot be sent as {datatype}: {items[0] if len(items) == 1 else items}") from None
+
+
+def _array(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> list[Any]:
+    """By the wire's datatype, not the declared one: Triton does not check that they agree."""
+    if datatype == "BYTES":
+        return list(_texts(raw))
+    if datatype not in _NUMPY:
+        raise ClientError(f"output {name!r} has the unexpected datatype {datatype!r}")
+    array: npt.NDArray[Any] = np.frombuffer(raw, _NUMPY[datatype]).reshape(shape)
+    values: list[Any] = array.tolist()
+    return values
+
+
+def _texts(raw: bytes) -> Iterable[str]:
+    begin = 0
+    while begin < len(raw):
+        end = begin + 4 + int.from_bytes(raw[begin : begin + 4], "little")
+        yield raw[begin + 4 : end].decode(errors="replace")
+        begin = end
+
+
+def _first(outputs: dict[str, list[Any]], name: str) -> Any:
+    values = outputs.get(name)
+    return values[0] if values else None
+
+
+def _logprobs(outputs: dict[str, list[Any]]) -> tuple[TokenLogprob, ...]:
+    chosen = outputs.get("output_log_probs")
+    if chosen is None:
+        return ()
+    top_ids = outputs.get("output_top_ids") or [[]] * len(chosen)
+    top_values = outputs.get("output_top_log_probs") or [[]] * len(chosen)
+    return tuple(
+        TokenLogprob(token, value, tuple(zip(ids, values, strict=True)))
+        for token, value, ids, values in zip(outputs.get("output_ids", ()), chosen, top_ids, top_values, strict=True)
+    )
