@@ -47,17 +47,18 @@ def describe(plan: Plan, name: str) -> str:
     """The plan for a person: the verdict, what changes and why, what to check."""
     target = plan.target
     where = "cpu" if target["runtime"] == "cpu" else f"TensorRT-LLM {target['release']} on {target['gpu']}"
-    lines = [f"{name}: {VERDICTS[plan.verdict]} ({where})", f"  {plan.why}"]
+    lines = [f"{name}: {VERDICTS[plan.verdict]} ({where})"]
     if plan.predicted:
         lines.append("  Predicted from the published export recipe; no header was read.")
     if plan.refusals:
         for refusal in plan.refusals:
-            lines += [f"  refused  {refusal.what}", f"           way out: {refusal.way_out}"]
+            lines += [f"  refused    {refusal.what}", f"  way out    {refusal.way_out}"]
         return "\n".join(lines)
     lines += _action_lines(plan)
     if plan.json_files:
         lines.append(f"  rewrite    {', '.join(plan.json_files)}")
-    lines.append(f"  output     {plan.output_bytes:,} bytes in {len(plan.shards)} shard(s)")
+    shards = "" if plan.predicted else f" in {len(plan.shards)} shard(s)"
+    lines.append(f"  output     {plan.output_bytes:,} bytes{shards}")
     if plan.confirm:
         lines.append(f"  confirm in the container, must print True:\n    {plan.confirm}")
     return "\n".join(lines)

@@ -68,7 +68,7 @@ def _compare(found: memoryview, action: Action, source: Checkpoint, target: Path
 
 def _pieces(action: Action, source: Checkpoint, progress: Progress) -> Iterator[memoryview]:
     """The bytes of an action's output, in pieces of at most 4 MiB."""
-    data = source.raw(action.inputs[0]) if action.kind == "keep" else memoryview(dequantize(action, source)).cast("B")
+    data = source.raw(action.inputs[0]) if action.kind == "keep" else dequantize(action, source).data.cast("B")
     for begin in range(0, len(data), CHUNK):
         piece = data[begin : begin + CHUNK]
         yield piece
