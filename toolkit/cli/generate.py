@@ -12,9 +12,9 @@ import click
 from toolkit.cli.common import echo_json, json_option, load_recipe, set_option
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from toolkit.serving.wire import Chunk
+    from toolkit.serving.client import TritonClient
+    from toolkit.serving.completion import Completion
+    from toolkit.serving.local import LocalModel
 
 SAMPLING_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     click.option("--max-tokens", type=int, default=16, show_default=True, help="Stop after this many tokens."),
@@ -86,45 +86,43 @@ def command(
     if (url is None) == (recipe_path is None):
         raise click.UsageError("Give exactly one of --url and --local.")
     text = sys.stdin.read() if prompt == "-" else prompt
-    options = {
+    options: dict[str, Any] = {
         "sampling": SamplingParams(**sampling),
         "stop": stop,
         "deadlines": Deadlines(total_s, first_token_s, idle_s),
         "skip_special_tokens": not keep_special_tokens,
     }
-    if url is not None:
-        chunks = _remote(url, model, text, options)
-    else:
-        assert recipe_path is not None
-        chunks = _local(recipe_path, overrides, text, options)
+
+    shown = False
 
     def show(delta: str) -> None:
+        nonlocal shown
         if not as_json:
             click.echo(delta, nl=False)
+            shown = True
+
+    async def run() -> Completion:
+        async with _model(url, model, recipe_path, overrides) as source:
+            return await collect(source.generate(text, **options), show)
 
     try:
-        completion = asyncio.run(collect(chunks, show))
+        completion = asyncio.run(run())
     finally:
-        if not as_json:
+        if shown:
             click.echo()
     if as_json:
         echo_json(asdict(completion))
 
 
-async def _remote(url: str, model: str, text: str, options: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
-    from contextlib import aclosing
+def _model(
+    url: str | None, model: str, recipe_path: Path | None, overrides: tuple[str, ...]
+) -> TritonClient | LocalModel:
+    if url is not None:
+        from toolkit.serving.client import TritonClient
 
-    from toolkit.serving.client import TritonClient
-
-    async with TritonClient(url, model=model) as client, aclosing(client.generate(text, **options)) as chunks:
-        async for chunk in chunks:
-            yield chunk
-
-
-def _local(
-    recipe_path: Path, overrides: tuple[str, ...], text: str, options: dict[str, Any]
-) -> AsyncGenerator[Chunk, None]:
+        return TritonClient(url, model=model)
     from toolkit.engine.bundle import Bundle
-    from toolkit.serving.completion import generate_locally
+    from toolkit.serving.local import LocalModel
 
-    return generate_locally(Bundle.open(load_recipe(recipe_path, overrides).engine.output), text, **options)
+    assert recipe_path is not None
+    return LocalModel.open(Bundle.open(load_recipe(recipe_path, overrides).engine.output))

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from toolkit.engine.bundle import Bundle
-from toolkit.engine.runtime import open_engine
-from toolkit.engine.runtime.protocol import Request, SamplingParams, TokenLogprob
-from toolkit.engine.text import Tokenizer, generate_text
-from toolkit.serving.deadlines import Clock, Deadlines
+from toolkit.engine.runtime.protocol import TokenLogprob
 from toolkit.serving.wire import Chunk
 
 
@@ -50,32 +46,3 @@ async def collect(chunks: AsyncGenerator[Chunk, None], on_text: Callable[[str], 
         total_s=(last.received_ns - start_ns) / 1e9,
         logprobs=tuple(entry for chunk in seen for entry in chunk.logprobs),
     )
-
-
-async def generate_locally(
-    bundle: Bundle,
-    prompt: str,
-    *,
-    sampling: SamplingParams,
-    stop: Sequence[str] = (),
-    deadlines: Deadlines = Deadlines(),  # noqa: B008  (frozen)
-    skip_special_tokens: bool = True,
-) -> AsyncGenerator[Chunk, None]:
-    """As ``TritonClient.generate``, with the bundle's engine in this process and no server. Raises ``EngineError``."""
-    tokenizer = Tokenizer.open(bundle.tokenizer_dir)
-    with closing(open_engine(bundle)) as engine:
-        request = Request("local", tuple(tokenizer.encode(prompt)), sampling)
-        events = generate_text(engine, tokenizer, request, stop, skip_special_tokens=skip_special_tokens)
-        clock = Clock(deadlines)
-        while (event := await clock.within(anext(events, None))) is not None:
-            ended = event.finish_reason is not None
-            yield Chunk(
-                text=event.text,
-                token_ids=event.token_ids,
-                received_ns=clock.tick(),
-                finish_reason=event.finish_reason,
-                stop_reason=None if event.stop_reason is None else str(event.stop_reason),
-                prompt_tokens=event.prompt_tokens if ended else None,
-                output_tokens=event.output_tokens if ended else None,
-                logprobs=event.logprobs,
-            )

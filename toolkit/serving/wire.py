@@ -6,6 +6,7 @@ leaves the end of a stream open to guesses. One RPC carries one request; its end
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -34,6 +35,7 @@ _INPUTS = {spec.key: spec for spec in INPUTS}
 _RETURNS = {spec.key: spec for spec in RETURN_INPUTS}
 _DEFAULTS = SamplingParams()
 _NUMPY = {"BOOL": np.bool_, "INT32": np.int32, "INT64": np.int64, "UINT64": np.uint64, "FP32": np.float32}
+_LIMITS = {"INT32": (-(2**31), 2**31 - 1), "UINT64": (0, 2**64 - 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +135,12 @@ def _packed(name: str, datatype: str, items: Sequence[Any]) -> bytes:
     if datatype == "BYTES":
         encoded = [item.encode() for item in items]
         return b"".join(len(item).to_bytes(4, "little") + item for item in encoded)
-    try:
-        return np.array(items, _NUMPY[datatype]).tobytes()
-    except (OverflowError, ValueError, TypeError):
-        raise ClientError(f"{name} cannot be sent as {datatype}: {items[0] if len(items) == 1 else items}") from None
+    low, high = _LIMITS.get(datatype, (-math.inf, math.inf))
+    for item in items:
+        # numpy 1 would wrap it around
+        if not low <= item <= high:
+            raise ClientError(f"{name} is {item}, which is no {datatype}")
+    return np.array(items, _NUMPY[datatype]).tobytes()
 
 
 def _array(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> list[Any]:
