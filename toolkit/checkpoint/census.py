@@ -29,7 +29,7 @@ class QuantSummary:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """``tensors`` in the order of their bytes; ``shards`` by file name with the file's bytes; ``files`` in the folder."""
+    """``tensors`` in the order of their bytes; ``shards`` maps file name to file size; ``files`` names the folder's."""
 
     architecture: str
     config: Mapping[str, Any]

@@ -53,13 +53,21 @@ def pair_table(values: NDArray[np.float32], scales: NDArray[np.float32], dtype: 
 def decode_rows(packed: NDArray[np.uint8], scale: NDArray[np.uint8], table: NDArray[Any], out: NDArray[Any]) -> None:
     """K is the last axis: flat ``packed`` [8 B], ``scale`` [B] into flat, contiguous ``out`` [16 B]."""
     pairs = out.view(table.dtype)
+    # Scratch is made once: buffers of this size would be mapped and faulted in anew at each step.
+    size = min(packed.size, _BLOCK_PAIRS)
+    bytes_by_position = np.empty((size, 2), np.uint8)  # little-endian uint16: packed byte low, scale byte high
+    index = np.empty(size, np.intp)
+    scale_index = np.empty(size // 8, np.intp)
+    repeated = np.empty(size // 8, np.uint64)
     for begin in range(0, packed.size, _BLOCK_PAIRS):
-        part = packed[begin : begin + _BLOCK_PAIRS]
-        index = np.empty((part.size, 2), np.uint8)  # little-endian uint16: packed byte low, scale byte high
-        index[:, 0] = part
-        index[:, 1] = _EIGHT_TIMES[scale[begin // 8 : (begin + part.size) // 8]].view(np.uint8)
-        index_wide = index.view("<u2").reshape(-1).astype(np.intp)
-        np.take(table, index_wide, out=pairs[begin : begin + part.size], mode="clip")
+        end = min(begin + _BLOCK_PAIRS, packed.size)
+        count, blocks = end - begin, (end - begin) // 8
+        scale_index[:blocks] = scale[begin // 8 : end // 8]
+        np.take(_EIGHT_TIMES, scale_index[:blocks], out=repeated[:blocks], mode="clip")
+        bytes_by_position[:count, 0] = packed[begin:end]
+        bytes_by_position[:count, 1] = repeated[:blocks].view(np.uint8)
+        index[:count] = bytes_by_position.view("<u2")[:count, 0]
+        np.take(table, index[:count], out=pairs[begin:end], mode="clip")
 
 
 def decode_columns(
@@ -68,10 +76,15 @@ def decode_columns(
     """K is the axis before the last: nibble pairs are vertical neighbours, so ``out`` has H = 2 rows a packed row."""
     blocks, rows, columns = packed_BPN.shape
     step = max(1, _BLOCK_PAIRS // max(1, rows * columns))
+    key_BPN = np.empty((step, rows, columns), np.uint16)
+    index_BPN = np.empty((step, rows, columns), np.intp)
+    pairs_BPN = np.empty((step, rows, columns), table.dtype)
     for begin in range(0, blocks, step):
-        part = slice(begin, begin + step)
-        high = scale_BN[part, None, :].astype(np.uint16) << np.uint16(8)
-        index_BPN = (packed_BPN[part] | high).astype(np.intp)
-        pairs = np.take(table, index_BPN, mode="clip").view(out_BPHN.dtype)
-        out_BPHN[part, :, 0] = pairs[..., 0::2]
-        out_BPHN[part, :, 1] = pairs[..., 1::2]
+        part, count = slice(begin, begin + step), min(step, blocks - begin)
+        high_BN = scale_BN[part].astype(np.uint16) << np.uint16(8)
+        np.bitwise_or(packed_BPN[part], high_BN[:, None], out=key_BPN[:count])
+        index_BPN[:count] = key_BPN[:count]
+        np.take(table, index_BPN[:count], out=pairs_BPN[:count], mode="clip")
+        halves = pairs_BPN[:count].view(out_BPHN.dtype)
+        out_BPHN[part, :, 0] = halves[..., 0::2]
+        out_BPHN[part, :, 1] = halves[..., 1::2]
