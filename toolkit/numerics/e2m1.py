@@ -75,7 +75,7 @@ def decode_columns(
 ) -> None:
     """K is the axis before the last: nibble pairs are vertical neighbours, so ``out`` has H = 2 rows a packed row."""
     blocks, rows, columns = packed_BPN.shape
-    step = max(1, _BLOCK_PAIRS // max(1, rows * columns))
+    step = min(blocks, max(1, _BLOCK_PAIRS // (rows * columns)))
     key_BPN = np.empty((step, rows, columns), np.uint16)
     index_BPN = np.empty((step, rows, columns), np.intp)
     pairs_BPN = np.empty((step, rows, columns), table.dtype)

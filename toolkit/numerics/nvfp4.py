@@ -51,14 +51,16 @@ def dequantize(
         out = np.empty(shape, e2m1.storage(dtype))
     elif out.shape != shape or out.dtype != e2m1.storage(dtype) or not out.flags.c_contiguous:
         raise ValueError(f"out must be a C-contiguous {np.dtype(e2m1.storage(dtype))} array of shape {shape}")
-    with np.errstate(over="ignore", under="ignore"):
+    if out.size == 0:
+        return out
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         scales = fp8.E4M3 * np.float32(global_scale)
     table = e2m1.pair_table(E2M1, scales, dtype)
     if axis == -1:
         e2m1.decode_rows(packed.reshape(-1), scale.reshape(-1), table, out.reshape(-1))
     else:
         columns = shape[-1]
-        packed_BPN = packed.reshape(scale.size // max(1, columns), _BLOCK_BYTES, columns)
+        packed_BPN = packed.reshape(-1, _BLOCK_BYTES, columns)
         e2m1.decode_columns(packed_BPN, scale.reshape(-1, columns), table, out.reshape(-1, _BLOCK_BYTES, 2, columns))
     return out
 

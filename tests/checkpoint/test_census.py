@@ -1,0 +1,98 @@
+"""The census of ModelOpt's own exports and of small made-up folders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import example_tensors, write_checkpoint, write_json
+
+from toolkit.checkpoint.census import Census, QuantSummary, take_census
+from toolkit.checkpoint.source import Checkpoint
+from toolkit.errors import CheckpointError
+
+
+def census_of(folder: Path) -> Census:
+    with Checkpoint.open(folder) as checkpoint:
+        return take_census(checkpoint)
+
+
+def quant_of(tmp_path: Path, **files: dict[str, Any]) -> QuantSummary | None:
+    tensors = {"model.safetensors": {"w": ("U8", np.zeros(1, np.uint8))}}
+    return census_of(write_checkpoint(tmp_path, tensors, **files)).quant
+
+
+def test_whole_census(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "m", {"model.safetensors": example_tensors()})
+    write_json(folder / "tokenizer.json", {})
+    (folder / "original").mkdir()
+    with Checkpoint.open(folder) as checkpoint:
+        census = take_census(checkpoint)
+        assert census == Census(
+            architecture="GptOssForCausalLM",
+            config={"architectures": ["GptOssForCausalLM"]},
+            quant_config=None,
+            tensors=checkpoint.tensors,
+            shards={"model.safetensors": (folder / "model.safetensors").stat().st_size},
+            files=("config.json", "model.safetensors", "tokenizer.json"),
+        )
+    assert (census.total_bytes, census.has_tokenizer, census.quant) == (4 + 12 + 3 + 8 + 0 + 16, True, None)
+
+
+def test_the_recipe_of_the_published_checkpoint(shared_fixtures: Path) -> None:
+    census = census_of(shared_fixtures / "tiny-gpt-oss-nvfp4-sharded-modelopt-0.37")
+    assert census.quant == QuantSummary("NVFP4", 16, ("lm_head",), None, "modelopt", "0.37.0")
+    assert (len(census.tensors), census.total_bytes, census.has_tokenizer) == (73, 248_832, False)
+    assert list(census.shards.values()) == [81456, 63928, 45296, 65656]
+
+
+def test_mlp_only(shared_fixtures: Path) -> None:
+    census = census_of(shared_fixtures / "tiny-gpt-oss-nvfp4-mlponly-modelopt-0.37")
+    assert census.quant is not None
+    assert census.quant.exclude_modules == ("model.layers.0.self_attn*", "model.layers.1.self_attn*", "lm_head")
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-nvfp4", "gpt-oss-nvfp4-mlponly", "llama-nvfp4"])
+def test_config_json_alone_says_the_same(shared_fixtures: Path, name: str) -> None:
+    census = census_of(shared_fixtures / f"tiny-{name}-modelopt-0.37")
+    assert census.quant is not None
+    assert replace(census, quant_config=None).quant == census.quant
+
+
+def test_unquantised(shared_fixtures: Path) -> None:
+    census = census_of(shared_fixtures / "tiny-llama-bf16")
+    assert (census.architecture, census.quant) == ("LlamaForCausalLM", None)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "algo"),
+    [({"dynamic": False, "num_bits": 8, "type": "float"}, "FP8"), ("NVFP4", "NVFP4"), (None, None)],
+)
+def test_kv_cache_in_config_json(tmp_path: Path, scheme: object, algo: str | None) -> None:
+    inline = {"quant_algo": "NVFP4", "quant_method": "modelopt", "ignore": ["lm_head"], "kv_cache_scheme": scheme}
+    quant = quant_of(tmp_path, config={"architectures": ["A"], "quantization_config": inline})
+    assert quant == QuantSummary("NVFP4", None, ("lm_head",), algo, None, None)
+
+
+def test_openai_mxfp4(tmp_path: Path) -> None:
+    inline = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+    quant = quant_of(tmp_path, config={"architectures": ["A"], "quantization_config": inline})
+    assert quant == QuantSummary("mxfp4", None, ("lm_head",), None, None, None)
+
+
+def test_mixed_precision_has_no_list(tmp_path: Path) -> None:
+    quantization = {"quant_algo": "MIXED_PRECISION", "kv_cache_quant_algo": "FP8", "quantized_layers": {}}
+    quant = quant_of(tmp_path, quant_config={"producer": {"name": "modelopt"}, "quantization": quantization})
+    assert quant == QuantSummary("MIXED_PRECISION", None, (), "FP8", "modelopt", None)
+
+
+@pytest.mark.parametrize("architectures", [None, [], ["A", "B"], "A", [1]])
+def test_architecture_must_be_one_name(tmp_path: Path, architectures: object) -> None:
+    folder = write_checkpoint(tmp_path, {"model.safetensors": {}}, config={"architectures": architectures})
+    with pytest.raises(CheckpointError) as caught:
+        census_of(folder)
+    where = folder / "config.json"
+    assert str(caught.value) == f"{where}: architectures is {architectures!r}, not a list of one name"

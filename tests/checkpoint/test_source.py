@@ -1,0 +1,170 @@
+"""Checkpoint folders: whole ones, and each way of not being whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import INDEX, example_tensors, write_checkpoint, write_json
+
+from toolkit.checkpoint.source import Checkpoint
+from toolkit.errors import CheckpointError
+
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+COMPLETE = "Complete the download, or point checkpoint.path at a complete folder"
+
+
+def message_of(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint.open(folder)
+    return str(caught.value)
+
+
+def weights(*names: str) -> dict[str, tuple[str, np.ndarray]]:
+    return {name: ("U8", np.frombuffer(name.encode(), np.uint8)) for name in names}
+
+
+@pytest.fixture
+def sharded(tmp_path: Path) -> Path:
+    return write_checkpoint(tmp_path / "model", {SECOND: weights("c"), FIRST: weights("b", "a")})
+
+
+def test_single_file(tmp_path: Path) -> None:
+    tensors = example_tensors()
+    folder = write_checkpoint(tmp_path / "m", {"model.safetensors": tensors}, quant_config={"producer": {}})
+    with Checkpoint.open(folder) as checkpoint:
+        assert checkpoint.folder == folder
+        assert checkpoint.config == {"architectures": ["GptOssForCausalLM"]}
+        assert checkpoint.quant_config == {"producer": {}}
+        assert checkpoint.shards == ("model.safetensors",)
+        assert list(checkpoint.tensors) == list(tensors)
+        for name, (_, expected) in tensors.items():
+            np.testing.assert_array_equal(checkpoint.array(name), expected)
+            assert bytes(checkpoint.raw(name)) == expected.tobytes()
+
+
+def test_shards_in_order_and_tensors_by_offset(sharded: Path) -> None:
+    with Checkpoint.open(sharded) as checkpoint:
+        assert checkpoint.shards == (FIRST, SECOND)
+        assert {name: info.shard for name, info in checkpoint.tensors.items()} == {"b": FIRST, "a": FIRST, "c": SECOND}
+        assert list(checkpoint.tensors) == ["b", "a", "c"]
+        assert bytes(checkpoint.raw("c")) == b"c"
+        assert checkpoint.quant_config is None
+
+
+def test_files_that_the_index_does_not_name_are_ignored(sharded: Path) -> None:
+    (sharded / "model.safetensors").write_bytes(b"not a shard")
+    with Checkpoint.open(sharded) as checkpoint:
+        assert checkpoint.shards == (FIRST, SECOND)
+
+
+def test_opening_maps_no_shard(sharded: Path) -> None:
+    """Headers alone are read at opening; a tensor is read when asked for."""
+    with Checkpoint.open(sharded) as checkpoint:
+        content = bytearray((sharded / FIRST).read_bytes())
+        content[-1] = ord("z")
+        (sharded / FIRST).write_bytes(content)
+        assert bytes(checkpoint.raw("a")) == b"z"
+
+
+def test_reading_again_after_close(sharded: Path) -> None:
+    checkpoint = Checkpoint.open(sharded)
+    before = checkpoint.array("a")
+    checkpoint.close()
+    assert before.tobytes() == bytes(checkpoint.raw("a")) == b"a"
+
+
+def test_tokenizer(sharded: Path) -> None:
+    checkpoint = Checkpoint.open(sharded)
+    assert not checkpoint.has_tokenizer
+    write_json(checkpoint.path("tokenizer.json"), {})
+    assert checkpoint.has_tokenizer
+
+
+def test_unknown_tensor(sharded: Path) -> None:
+    with Checkpoint.open(sharded) as checkpoint, pytest.raises(CheckpointError) as caught:
+        checkpoint.array("x")
+    assert str(caught.value) == f"{sharded}: no tensor 'x'"
+
+
+def test_sharded_and_single_export_hold_the_same(shared_fixtures: Path) -> None:
+    one = Checkpoint.open(shared_fixtures / "tiny-gpt-oss-nvfp4-modelopt-0.37")
+    many = Checkpoint.open(shared_fixtures / "tiny-gpt-oss-nvfp4-sharded-modelopt-0.37")
+    assert (len(one.shards), len(many.shards), len(one.tensors)) == (1, 4, 73)
+    assert set(one.tensors) == set(many.tensors)
+    for name in one.tensors:
+        assert one.raw(name) == many.raw(name)
+        assert one.tensors[name].shape == many.tensors[name].shape
+    assert (one.config, one.quant_config) == (many.config, many.quant_config)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    assert message_of(tmp_path / "no") == f"{tmp_path / 'no'}: no such folder"
+
+
+def test_no_config(sharded: Path) -> None:
+    (sharded / "config.json").unlink()
+    assert message_of(sharded) == f"{sharded}: config.json is missing. {COMPLETE}"
+
+
+@pytest.mark.parametrize("file", ["config.json", "hf_quant_config.json", INDEX])
+def test_json_that_is_not(sharded: Path, file: str) -> None:
+    (sharded / file).write_text("{")
+    syntax = "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
+    assert message_of(sharded) == f"{sharded / file}: is not JSON ({syntax})"
+    (sharded / file).write_text("[]")
+    assert message_of(sharded) == f"{sharded / file}: is not a JSON object"
+
+
+def test_no_weights(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, {})
+    assert message_of(folder) == f"{folder}: neither {INDEX} nor model.safetensors is there. {COMPLETE}"
+
+
+@pytest.mark.parametrize("index", [{}, {"weight_map": {}}, {"weight_map": []}])
+def test_index_without_map(sharded: Path, index: dict) -> None:
+    write_json(sharded / INDEX, index)
+    assert message_of(sharded) == f"{sharded / INDEX}: weight_map is missing or empty"
+
+
+@pytest.mark.parametrize("file", ["../secret", "/etc/passwd", "a/b", "..", "", 3])
+def test_index_pointing_outside_the_folder(sharded: Path, file: object) -> None:
+    write_json(sharded / INDEX, {"weight_map": {"a": file}})
+    assert message_of(sharded) == f"{sharded / INDEX}: weight_map sends 'a' to {file!r}, not a file name"
+
+
+def test_missing_shard(sharded: Path) -> None:
+    (sharded / SECOND).unlink()
+    assert message_of(sharded) == f"{sharded / INDEX}: the shard {SECOND!r} is missing. {COMPLETE}"
+
+
+def test_index_naming_an_absent_tensor(sharded: Path) -> None:
+    index = json.loads((sharded / INDEX).read_text())
+    index["weight_map"]["ghost"] = FIRST
+    write_json(sharded / INDEX, index)
+    assert message_of(sharded) == f"{sharded / INDEX}: tensor 'ghost' is not in the shard {FIRST!r}"
+
+
+def test_tensor_that_the_index_lacks(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, {FIRST: weights("a", "b")}, weight_map={"a": FIRST})
+    begin = (folder / FIRST).stat().st_size - 1
+    assert message_of(folder) == f"{folder / FIRST}, tensor 'b', byte {begin}: is in this shard, but the index lacks it"
+
+
+def test_tensor_in_two_shards(tmp_path: Path) -> None:
+    shards = {FIRST: weights("a"), SECOND: weights("a", "b")}
+    folder = write_checkpoint(tmp_path, shards, weight_map={"a": FIRST, "b": SECOND})
+    begin = (folder / SECOND).stat().st_size - 2
+    what = f"is in this shard, but the index has it in {FIRST!r}"
+    assert message_of(folder) == f"{folder / SECOND}, tensor 'a', byte {begin}: {what}"
+
+
+def test_truncated_shard(sharded: Path) -> None:
+    content = (sharded / FIRST).read_bytes()
+    (sharded / FIRST).write_bytes(content[:-1])
+    size = len(content)
+    what = f"the file is truncated: {size - 1} bytes long, but this tensor ends at byte {size}"
+    expected = f"{sharded / FIRST}, tensor 'a', byte {size - 1}: {what}. Copy or download this file again"
+    assert message_of(sharded) == expected
