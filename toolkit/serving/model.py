@@ -62,20 +62,21 @@ class ServedModel:
         self._watcher = asyncio.run_coroutine_threadsafe(self._watch(), self._loop)
 
     @classmethod
-    def load(cls, pb: Any, parameters: Mapping[str, str]) -> ServedModel:
+    def load(cls, pb: Any, model_name: str, parameters: Mapping[str, str]) -> ServedModel:
         """Open the bundle and engine that the parameters of config.pbtxt name.
 
         Raises Triton's own exception, whose text is then the reason why the model does not load.
         """
         try:
             bundle = Bundle.open(Path(parameters["bundle"]))
+            tokenizer = Tokenizer.open(bundle.tokenizer_dir)
             module, _, attribute = parameters["engine_factory"].partition(":")
             engine: Engine = getattr(importlib.import_module(module), attribute)(bundle)
             return cls(
                 pb,
                 engine,
-                Tokenizer.open(bundle.tokenizer_dir),
-                Metrics(pb, bundle.recipe.serve.model_name),
+                tokenizer,
+                Metrics(pb, model_name),
                 max_queue_size=int(parameters["max_queue_size"]),
                 interval=bundle.recipe.engine.stream_interval,
             )
@@ -118,23 +119,28 @@ class ServedModel:
         self._send_error(sender, error)
 
     async def _answer(self, job: Job) -> None:
-        outcome: Outcome = "failed"
-        prompt_tokens = output_tokens = 0
+        """Stream one request. Everything is counted before the final response, so whoever has that can read it."""
         try:
-            last = await self._stream(job)
-            prompt_tokens, output_tokens = last.prompt_tokens, last.output_tokens
-            outcome = "cancelled" if last.finish_reason == "cancelled" else "completed"
+            last, outputs = await self._stream(job)
         except Exception as error:
-            outcome = "rejected" if isinstance(error, RequestError) else "failed"
-            self._forget(job)
+            self._finish(job, "rejected" if isinstance(error, RequestError) else "failed")
             self._send_error(job.sender, error)
-        finally:
-            self._forget(job)
-            self._metrics.count(outcome, prompt_tokens, output_tokens)
-            self._metrics.show(self._engine.stats())
+            return
+        if last.finish_reason == "cancelled":
+            self._finish(job, "cancelled")
+            self._send_error(job.sender, Cancelled("the client cancelled the request"))
+            return
+        self._finish(job, "completed", last.prompt_tokens, last.output_tokens)
+        self._send(job.sender, outputs, final=True)
 
-    async def _stream(self, job: Job) -> TextEvent:
-        """Send the responses of one request; returns the last event."""
+    def _finish(self, job: Job, outcome: Outcome, prompt_tokens: int = 0, output_tokens: int = 0) -> None:
+        # from here on nothing may ask the sender for cancels: it is about to be closed
+        del self._jobs[job.request_id]
+        self._metrics.count(outcome, prompt_tokens, output_tokens)
+        self._metrics.show(self._engine.stats())
+
+    async def _stream(self, job: Job) -> tuple[TextEvent, Outputs]:
+        """Send all responses of one request but the last; returns the last event and its outputs."""
         inputs = job.inputs
         prompt_ids, prompt = self._prompt(inputs)
         reply = Reply(inputs, prompt=prompt, interval=self._interval)
@@ -148,9 +154,7 @@ class ServedModel:
         async for event in events:
             outputs = reply.add(event)
             if event.finish_reason is not None:
-                self._forget(job)
-                self._send(job.sender, outputs, final=True, cancelled=event.finish_reason == "cancelled")
-                return event
+                return event, outputs or {}
             if not self._cancelled(job) and outputs is not None:
                 self._send(job.sender, outputs)
         raise EngineError("the engine ended the request without saying why")
@@ -184,23 +188,16 @@ class ServedModel:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*others, return_exceptions=True)
 
-    def _forget(self, job: Job) -> None:
-        """From here on the sender must not be asked for cancels: it is about to be closed."""
-        self._jobs.pop(job.request_id, None)
-
-    def _send(self, sender: Any, outputs: Outputs | None, *, final: bool = False, cancelled: bool = False) -> None:
+    def _send(self, sender: Any, outputs: Outputs, *, final: bool = False) -> None:
+        tensors = [self._pb.Tensor(name, array) for name, array in outputs.items()]
         flags = self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
-        if cancelled:
-            error = self._pb.TritonError("the client cancelled the request", self._pb.TritonError.CANCELLED)
-            sender.send(self._pb.InferenceResponse(output_tensors=[], error=error), flags=flags)
-            return
-        tensors = [self._pb.Tensor(name, array) for name, array in (outputs or {}).items()]
         sender.send(self._pb.InferenceResponse(output_tensors=tensors), flags=flags)
 
     def _send_error(self, sender: Any, error: Exception) -> None:
+        text = _one_line(error)
         if not isinstance(error, TrtkitError):
-            self._pb.Logger.log_error(f"trtkit: {error!r}")
-        text = _one_line(error) if isinstance(error, TrtkitError) else f"{type(error).__name__}: {_one_line(error)}"
+            text = f"{type(error).__name__}: {text}"
+            self._pb.Logger.log_error(f"trtkit: {text}")
         response = self._pb.InferenceResponse(output_tensors=[], error=self._pb.TritonError(text, self._code(error)))
         sender.send(response, flags=self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
@@ -208,11 +205,17 @@ class ServedModel:
         codes = self._pb.TritonError
         if isinstance(error, QueueFull):
             return codes.UNAVAILABLE
+        if isinstance(error, Cancelled):
+            return codes.CANCELLED
         return codes.INVALID_ARG if isinstance(error, RequestError) else codes.INTERNAL
 
 
 class QueueFull(EngineError):
     """The request may succeed later."""
+
+
+class Cancelled(EngineError):
+    """The client is gone; nobody may read this."""
 
 
 def _one_line(error: Exception) -> str:

@@ -33,6 +33,7 @@ POSITIVE = Range(lambda value: 0 < value < math.inf, "more than 0")
 AT_LEAST_ONE = Range(lambda value: value >= 1, "1 or more")
 FRACTION = Range(lambda value: 0 <= value <= 1, "between 0 and 1")
 POSITIVE_FRACTION = Range(lambda value: 0 < value <= 1, "more than 0 and at most 1")
+NOT_EMPTY = Range(bool, "not empty")
 ONE = Range(lambda value: value == 1, "1: a request makes one sequence")
 FALSE = Range(lambda value: not value, "false: there are no such metrics")
 TEXT_MODE = Range(lambda value: value in ("delta", "cumulative"), "'delta' or 'cumulative'")
@@ -97,7 +98,7 @@ INPUTS = (
     Input("input_ids", ("input_ids",), "INT32", many=True),
     Input("streaming", ("streaming", "stream"), "BOOL"),
     *SAMPLING_INPUTS,
-    Input("stop", ("sampling_param_stop", "stop_words"), "BYTES", many=True),
+    Input("stop", ("sampling_param_stop", "stop_words"), "BYTES", NOT_EMPTY, many=True),
     Input(
         "exclude_input",
         ("sampling_param_exclude_input_from_output", "exclude_input_from_output", "exclude_input_in_output"),

@@ -18,7 +18,7 @@ class TritonPythonModel:
             sys.path.insert(0, folder)
         from toolkit.serving.model import ServedModel
 
-        self.served = ServedModel.load(pb_utils, parameters)
+        self.served = ServedModel.load(pb_utils, args["model_name"], parameters)
 
     def execute(self, requests):
         self.served.execute(requests)

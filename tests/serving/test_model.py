@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serving import fake_triton, toy
+from tests.serving.fake_triton import MetricFamily, Request, Sender
+from toolkit.serving.model import ServedModel
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Iterator[ServedModel]:
+    toy.write_bundle(tmp_path / "bundle")
+    served = ServedModel.load(fake_triton, "toy", parameters(tmp_path / "bundle"))
+    yield served
+    served.close()
+
+
+def parameters(bundle: Path, **more: str) -> dict[str, str]:
+    return {"bundle": str(bundle), "engine_factory": toy.FACTORY, "max_queue_size": "2", **more}
+
+
+def ask(model: ServedModel, **inputs: Any) -> Sender:
+    request = Request(**inputs)
+    model.execute([request])
+    return request.sender
+
+
+def counted(outcome: str) -> float:
+    return MetricFamily.values["trtkit_requests_total", outcome, "toy"].value
+
+
+def test_one_response_with_the_prompt_first_as_the_official_model_answers(model: ServedModel) -> None:
+    sender = ask(model, text_input="ab", max_tokens=4).wait()
+    assert (sender.responses, sender.error, sender.misused) == ([{"text_output": ["abcdef"]}], None, [])
+
+
+def test_streamed_deltas_with_everything_asked_for(model: ServedModel) -> None:
+    sender = ask(
+        model,
+        input_ids=[97, 98],
+        stream=True,
+        max_tokens=2,
+        exclude_input_in_output=True,
+        return_output_ids=True,
+        return_finish_reason=True,
+        return_stop_reason=True,
+        return_num_input_tokens=True,
+        return_num_output_tokens=True,
+        return_cumulative_logprob=True,
+        logprobs=2,
+    ).wait()
+    top = {"output_log_probs": [-0.5], "output_top_log_probs": [[-0.5, -1.5]]}
+    assert sender.responses == [
+        {"text_output": ["c"], "output_ids": [99], **top, "output_top_ids": [[99, 100]]},
+        {
+            "text_output": ["d"],
+            "output_ids": [100],
+            **top,
+            "output_top_ids": [[100, 101]],
+            "finish_reason": ["length"],
+            "stop_reason": [""],
+            "num_input_tokens": [2],
+            "num_output_tokens": [2],
+            "cumulative_logprob": [-1.0],
+        },
+    ]
+    assert (sender.error, sender.misused) == (None, [])
+
+
+def test_deltas_never_split_a_character(model: ServedModel) -> None:
+    sender = ask(model, text_input="é", stream=True, max_tokens=4, exclude_input_in_output=True).wait()
+    assert [response["text_output"] for response in sender.responses] == [[""], ["é"], [""], ["é"]]
+
+
+def test_stop_string_ends_the_text_before_it(model: ServedModel) -> None:
+    sender = ask(model, text_input="a", stop_words=["ef"], exclude_input_in_output=True, return_stop_reason=True).wait()
+    assert sender.responses == [{"text_output": ["bcd"], "stop_reason": ["ef"]}]
+
+
+def test_streams_and_their_sum_are_the_same_text(model: ServedModel) -> None:
+    whole = ask(model, text_input="a", max_tokens=30).wait()
+    deltas = ask(model, text_input="a", max_tokens=30, streaming=True).wait()
+    cumulative = ask(model, text_input="a", max_tokens=30, streaming=True, text_mode="cumulative").wait()
+    assert "".join(r["text_output"][0] for r in deltas.responses) == whole.responses[0]["text_output"][0]
+    assert cumulative.responses[-1] == whole.responses[0]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "code", "message"),
+    [
+        ({"text_input": "a", "max_tokens": 0}, "INVALID_ARG", "input 'max_tokens' is 0 and must be 1 or more"),
+        ({"max_tokens": 1}, "INVALID_ARG", "send exactly one of the inputs 'text_input' and 'input_ids'"),
+        ({"text_input": "a" * 64}, "INVALID_ARG", "the prompt has 64 tokens, the context 64"),
+        ({"text_input": "a", "stop_words": ["b", ""]}, "INVALID_ARG", "input 'stop_words' is '' and must be not empty"),
+        (
+            {"text_input": "a", "parameters": {"max_token": 3}},
+            "INVALID_ARG",
+            "unknown request parameter 'max_token'. Did you mean 'max_tokens'?",
+        ),
+        ({"text_input": "x"}, "INTERNAL", "ValueError: no such luck"),
+    ],
+)
+def test_one_bad_request_gets_one_error_and_the_model_goes_on(
+    model: ServedModel, inputs: dict[str, Any], code: str, message: str
+) -> None:
+    sender = ask(model, **inputs).wait()
+    assert sender.error is not None
+    assert (sender.responses, sender.error.code, sender.error.message) == ([], code, message)
+    assert sender.misused == []
+    assert ask(model, text_input="a", max_tokens=1).wait().responses == [{"text_output": ["ab"]}]
+    assert counted("completed") == 1
+    assert counted("failed") + counted("rejected") == 1
+
+
+def test_dead_engine_answers_every_request_with_its_reason(model: ServedModel) -> None:
+    held = ask(model, text_input="h", streaming=True)
+    assert held.first.wait(10)
+    first, second = ask(model, text_input="d").wait(), ask(model, text_input="a").wait()
+    for sender in (held.wait(), first, second):
+        assert sender.error is not None
+        assert (sender.error.code, sender.error.message) == ("INTERNAL", "the engine died: out of luck")
+
+
+def test_client_that_is_gone_frees_its_slot(model: ServedModel) -> None:
+    running = [ask(model, text_input="h", streaming=True) for _ in range(toy.SLOTS)]
+    assert all(sender.first.wait(10) for sender in running)
+    waiting = ask(model, text_input="a", max_tokens=1)
+    running[0].gone = True
+    assert waiting.wait().responses == [{"text_output": ["ab"]}]
+    cancelled = running[0].wait()
+    assert cancelled.error is not None
+    assert (cancelled.error.code, cancelled.misused) == ("CANCELLED", [])
+    assert counted("cancelled") == 1
+
+
+def test_client_that_is_gone_while_it_waits_is_forgotten(model: ServedModel) -> None:
+    running = [ask(model, text_input="h", streaming=True) for _ in range(toy.SLOTS)]
+    assert all(sender.first.wait(10) for sender in running)
+    waiting = ask(model, text_input="a")
+    waiting.gone = True
+    assert waiting.wait().responses == []
+    assert not any(sender.final.is_set() for sender in running)
+
+
+def test_full_queue_refuses_as_unavailable(model: ServedModel) -> None:
+    held = [ask(model, text_input="h", streaming=True) for _ in range(toy.SLOTS + 2)]
+    refused = ask(model, text_input="a").wait()
+    assert refused.error is not None
+    assert refused.error.code == "UNAVAILABLE"
+    assert refused.error.message == "the queue is full: 6 requests are running or waiting"
+    assert not any(sender.final.is_set() for sender in held)
+
+
+def test_close_ends_open_streams(tmp_path: Path) -> None:
+    toy.write_bundle(tmp_path / "bundle")
+    model = ServedModel.load(fake_triton, "toy", parameters(tmp_path / "bundle"))
+    held = [ask(model, text_input="h", streaming=True) for _ in range(toy.SLOTS + 1)]
+    assert all(sender.first.wait(10) for sender in held[:-1])
+    model.close()
+    for sender in held:
+        assert sender.final.is_set()
+        assert sender.error is not None
+        assert sender.error.message == "the engine was closed"
+
+
+def test_stream_interval_of_the_recipe(tmp_path: Path) -> None:
+    toy.write_bundle(tmp_path / "bundle", stream_interval=3)
+    model = ServedModel.load(fake_triton, "toy", parameters(tmp_path / "bundle"))
+    sender = ask(model, text_input="a", streaming=True, max_tokens=6, exclude_input_in_output=True).wait()
+    model.close()
+    assert [response["text_output"] for response in sender.responses] == [["b"], ["cde"], ["fg"]]
+
+
+def test_missing_bundle_is_the_reason_why_the_model_does_not_load(tmp_path: Path) -> None:
+    with pytest.raises(fake_triton.TritonModelException) as caught:
+        ServedModel.load(fake_triton, "toy", parameters(tmp_path / "none"))
+    assert str(caught.value) == f"{tmp_path / 'none'}: there is no engine bundle. Type: trtkit engine RECIPE"
+
+
+def test_the_toy_counts_the_alphabet() -> None:
+    async def run() -> list[int]:
+        from toolkit.engine.runtime.protocol import Request as EngineRequest
+        from toolkit.engine.runtime.protocol import SamplingParams
+
+        engine = toy.ToyEngine()
+        request = EngineRequest("1", (ord("y"),), SamplingParams(max_tokens=3))
+        return [token async for event in engine.submit(request) for token in event.token_ids]
+
+    assert bytes(asyncio.run(run())) == b"zab"
