@@ -20,8 +20,10 @@ SOURCES = "usr/share/doc/python3.11/html/_sources"
 SKIPPED = {"license.rst.txt", "contents.rst.txt", "copyright.rst.txt"}
 END = "<|endoftext|>"
 
-SYSTEM = "<|start|>system<|message|>You answer questions about Python.\n\nReasoning: low\n\n" \
+SYSTEM = (
+    "<|start|>system<|message|>You answer questions about Python.\n\nReasoning: low\n\n"
     "# Valid channels: analysis, commentary, final.<|end|>"
+)
 QUESTIONS = ("What is {}?", "What does {} do?", "Explain {}.", "Tell me about {}.", "How do I use {}?")
 THOUGHTS = (
     "The user asks about {}. I will answer from the Python documentation.",
@@ -37,7 +39,7 @@ def document(found: list[Block]) -> str:
 def topics(found: list[Block]) -> list[tuple[str, str]]:
     """(topic, answer) pairs: a section title with its first paragraphs, a term with its description."""
     pairs = []
-    for block, following, after in zip(found, found[1:], found[2:]):
+    for block, following, after in zip(found, found[1:], found[2:], strict=False):
         if block.kind == "title" and following.kind == "para" and len(following.text) > 60:
             more = after.text if after.kind == "para" and len(following.text) < 250 else ""
             pairs.append((block.text, f"{following.text}\n\n{more}".strip()))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 # Directives whose body is prose worth keeping; every other directive is dropped with its body.
-PROSE = set("note warning seealso tip impl-detail important admonition glossary rubric".split())
+PROSE = {"note", "warning", "seealso", "tip", "impl-detail", "important", "admonition", "glossary", "rubric"}
 VERSION = {"versionadded": "New in", "versionchanged": "Changed in", "deprecated": "Deprecated since"}
 # Object descriptions: the signature stands before the body.
 OBJECT = re.compile(
@@ -89,7 +89,7 @@ def _blocks(lines: list[str]) -> Iterator[Block]:
             end = i + 1
             while end < len(lines) and lines[end].strip():
                 end += 1
-            if line.startswith((">>>", ":")) and not re.match(r":[\w:+-]+:`", line) or TABLE.match(line):
+            if (line.startswith((">>>", ":")) and not re.match(r":[\w:+-]+:`", line)) or TABLE.match(line):
                 i = end
             elif marker := MARKER.match(line):
                 stop = _body(lines, i + 1, base)
