@@ -32,6 +32,6 @@ def _acquire(path: Path, output: Path) -> int:
             os.close(descriptor)
             raise BundleError("another build is at work there", where=str(output), hint="Wait for it to end") from None
         # the holder before may have removed the file between our open and our lock
-        if path.exists() and os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+        if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
             return descriptor
         os.close(descriptor)
