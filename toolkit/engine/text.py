@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +65,8 @@ class TextStream:
         self._taken = 0  # characters of their text that have moved on to ``_held``
         self._held = ""
 
-    def push(self, ids: Sequence[int]) -> str:
-        """The text that is certain after these tokens; "" once stopped."""
+    def push(self, ids: Sequence[int], *, watch: bool = True) -> str:
+        """The text that is certain after these tokens; "" once stopped. Without ``watch`` no stop string counts."""
         self._ids.extend(ids)
         text = self._tokenizer.decode(self._ids, self._skip_special_tokens)
         if text.endswith(REPLACEMENT):
@@ -75,7 +75,7 @@ class TextStream:
         else:
             delta, self._taken = text[self._taken :], 0
             self._ids.clear()
-        return self._release(delta, final=False)
+        return self._release(delta, final=False) if watch else delta
 
     def finish(self) -> str:
         """The rest, when no more tokens will come."""
@@ -129,11 +129,12 @@ async def generate_text(
     stop: Sequence[str] = (),
     *,
     skip_special_tokens: bool = True,
-) -> AsyncIterator[TextEvent]:
+) -> AsyncGenerator[TextEvent, None]:
     """Run ``request`` and yield its text; the last event carries ``finish_reason``.
 
-    The text of the token that ends a request is not part of the text. A stop string cancels the request. Raises what
-    ``Engine.submit`` raises, and RequestError for an empty stop string.
+    The text of the token that ends a request is not part of the text. A stop string cancels the request; the text of
+    the first ``min_tokens`` tokens does not count towards one. Raises what ``Engine.submit`` raises, and RequestError
+    for an empty stop string.
     """
     stream = TextStream(tokenizer, stop, skip_special_tokens)
     output_tokens, ended = 0, False
@@ -142,7 +143,7 @@ async def generate_text(
         async for event in events:
             output_tokens += len(event.token_ids)
             spoken = event.token_ids if event.stop_token_id is None else event.token_ids[:-1]
-            text = stream.push(spoken)
+            text = stream.push(spoken, watch=output_tokens > request.sampling.min_tokens)
             if event.finish_reason is not None:
                 text += stream.finish()
             reason: FinishReason | None = "stop" if stream.stopped is not None else event.finish_reason

@@ -93,8 +93,8 @@ def frequencies(rope: Rope) -> F32:
     if rope.yarn is None:
         return plain_R
     stretched_R = np.float32(1.0) / (np.float32(rope.yarn.factor) * period_R)
-    ramp_R = _ramp(rope, rope.yarn)
-    blended_R: F32 = stretched_R * ramp_R + plain_R * (1 - ramp_R)
+    kept_R: F32 = 1 - _ramp(rope, rope.yarn)
+    blended_R: F32 = stretched_R * (1 - kept_R) + plain_R * kept_R
     return blended_R
 
 

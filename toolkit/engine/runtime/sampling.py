@@ -97,9 +97,10 @@ class Sampler:
         # subtracting first keeps a tiny temperature from overflowing
         probability_V = np.exp((logits_V.astype(np.float64) - float(logits_V.max())) / sampling.temperature)
         kept = np.flatnonzero(probability_V >= sampling.min_p) if sampling.min_p else np.arange(logits_V.size)
-        kept = kept[np.argsort(-probability_V[kept], kind="stable")]
-        if sampling.top_k:
-            kept = kept[: sampling.top_k]
+        if 0 < sampling.top_k < kept.size:
+            kept = kept[_largest(probability_V[kept], sampling.top_k)]
+        if sampling.top_p < 1:
+            kept = kept[np.argsort(-probability_V[kept], kind="stable")]
         cumulative = np.cumsum(probability_V[kept])
         if sampling.top_p < 1:
             cumulative = cumulative[: np.searchsorted(cumulative, sampling.top_p * cumulative[-1]) + 1]
@@ -107,10 +108,19 @@ class Sampler:
         return int(kept[np.searchsorted(cumulative, draw, side="right")])
 
 
+def _largest(values: F64, count: int) -> NDArray[np.intp]:
+    """Indices of the ``count`` largest values, largest first."""
+    if not count:
+        return np.empty(0, np.intp)
+    # the whole vocabulary need not be sorted
+    some = np.sort(np.argpartition(values, -count)[-count:])
+    return some[np.argsort(-values[some], kind="stable")]
+
+
 def _token_logprob(logits_V: F32, token: int, alternatives: int) -> TokenLogprob:
     """Under the model's own distribution: before penalties, masks and temperature."""
     exact_V: F64 = logits_V.astype(np.float64)
     largest = float(exact_V.max())
     exact_V -= largest + math.log(float(np.exp(exact_V - largest).sum()))
-    best = np.argsort(-exact_V, kind="stable")[:alternatives]
+    best = _largest(exact_V, alternatives)
     return TokenLogprob(token, float(exact_V[token]), tuple((int(other), float(exact_V[other])) for other in best))
