@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bench.made_up import small_recipe
 
+from bench.made_up import small_recipe
 from toolkit.recipe import Recipe
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench.made_up import WORDS
 from tokenizers import Tokenizer
 
+from bench.made_up import WORDS
 from toolkit.bench.grid import Point
 from toolkit.bench.prompts import from_ids, from_text, prompt_source
 from toolkit.errors import BundleError, RecipeError

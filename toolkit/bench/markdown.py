@@ -58,7 +58,7 @@ def title(table: Table) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Three or more significant digits, never an exponent."""
+    """Two decimals below 100, one below 1000, none above: never an exponent."""
     if value is None:
         return "-"
     return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 100 else f"{value:.2f}"

@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from toolkit.bench.markdown import title
 from toolkit.bench.summary import Row, Summary, Table
 from toolkit.errors import MissingExtraError
 
@@ -82,32 +81,41 @@ def _panel(altair: Any, table: Table) -> Any:
     series = list(dict.fromkeys(value["series"] for value in data.values))
     color = altair.Color(
         "series:N",
-        title="ISL / OSL, tokens",
+        title="ISL / OSL, tokens" if len(table.runs) == 1 else "ISL / OSL, tokens; run",
+        legend=altair.Legend(labelLimit=0),
         scale=altair.Scale(domain=series, range=[COLORS[n % len(COLORS)] for n in range(len(series))]),
     )
     base = altair.Chart(data).encode(
-        x=altair.X("user:Q", title="tok/s/user: output tokens per second of one user", scale=altair.Scale(zero=True)),
-        y=altair.Y("system:Q", title="tok/s per system: output tokens per second", scale=altair.Scale(zero=True)),
+        x=_axis(altair, altair.X, data, "user", "tok/s/user: output tokens per second of one user"),
+        y=_axis(altair, altair.Y, data, "system", "tok/s per system: output tokens per second"),
         color=color,
     )
     line = base.mark_line(strokeWidth=2).encode(order="concurrency:Q")
-    dominated = base.mark_point(size=70, filled=True, fill="white", strokeWidth=2, opacity=1)
+    dominated = base.mark_point(size=70, filled=False, fill="white", strokeWidth=2, opacity=1)
     front = base.transform_filter("datum.front").mark_point(size=70, filled=True, opacity=1)
     labels = base.mark_text(align="left", dx=8, dy=-7, fontSize=11).encode(text="label:N")
+    heading = f"{table.hardware}: throughput of the system against speed for a user"
     return altair.layer(line, dominated, front, labels).properties(
-        width=WIDTH, height=HEIGHT, title=altair.Title(_title(table), subtitle=_subtitle(table))
+        width=WIDTH, height=HEIGHT, title=altair.Title(heading, subtitle=_subtitle(table))
     )
 
 
-def _title(table: Table) -> str:
-    return f"{table.hardware}: output throughput per system against per user"
+def _axis(altair: Any, channel: Any, data: Any, field: str, title: str) -> Any:
+    """From 0 to a little more than the largest value, so that its label has room."""
+    largest = max(value[field] for value in data.values)
+    return channel(
+        f"{field}:Q",
+        title=title,
+        scale=altair.Scale(domain=[0, 1.08 * largest], nice=True),
+        axis=altair.Axis(tickCount=7),
+    )
 
 
 def _subtitle(table: Table) -> list[str]:
     days = sorted({run.started_at[:10] for run in table.runs if run.started_at})
     runs = ", ".join(run.name for run in table.runs if run.measured)
     span = " to ".join(dict.fromkeys((days[0], days[-1])))
-    lines = (title(table), f"{runs}; {span}", "c: requests in flight. Filled points: Pareto front of their line.")
+    lines = (table.machine, f"{runs}; {span}", "c: requests in flight. Filled points: Pareto front of their line.")
     return [piece for line in lines for piece in textwrap.wrap(line, 100)]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from toolkit.bench.canonical import digest
 from toolkit.bench.records import OWN_SERVER, Scan, Trial
+from toolkit.errors import RecordError
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +150,9 @@ def _run(scan: Scan) -> Run:
 def _left_out(scan: Scan) -> list[LeftOut]:
     run = scan.sweep.title
     left = [LeftOut(run, trial.trial_id, trial.status, trial.reason) for trial in scan.trials if trial.status != "ok"]
-    return left + [LeftOut(run, str(error.where), "damaged", error.what) for error in scan.damaged]
+    return left + [LeftOut(run, _inside(scan, error), "damaged", error.what) for error in scan.damaged]
+
+
+def _inside(scan: Scan, error: RecordError) -> str:
+    """The damaged file, from the sweep's folder."""
+    return str(Path(error.where or "").relative_to(scan.folder))

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from bench.made_up import FakeClient, refuse
+from toolkit.bench import run as run_module
+from toolkit.bench.records import REQUESTS_FILE, TRIAL_FILE, read_requests, scan_sweep
+from toolkit.bench.run import Answered, Event, Finished, Resumed, Started, SweepResult, run_sweep
+from toolkit.engine.bundle import Bundle
+from toolkit.errors import BundleError, EngineError, RecipeError, RecordError, UnavailableError
+from toolkit.recipe import Recipe
+
+
+@dataclass
+class Bench:
+    """Runs sweeps of ``recipe`` through fake clients and remembers what happened."""
+
+    recipe: Recipe
+    client: FakeClient = field(default_factory=FakeClient)
+    events: list[Event] = field(default_factory=list)
+    served: list[str] = field(default_factory=list)
+    connected: list[tuple[str, str]] = field(default_factory=list)
+
+    def run(self, url: str | None = None, on_event: Callable[[Event], None] | None = None) -> SweepResult:
+        self.events.clear()
+        return run_sweep(
+            self.recipe,
+            url=url,
+            argv=["trtkit", "bench", "run"],
+            on_event=on_event or self.events.append,
+            serve=self.serve,
+            connect=self.connect,
+        )
+
+    @contextmanager
+    def serve(self, recipe: Recipe, bundle: Bundle) -> Iterator[str]:
+        assert bundle.folder == recipe.engine.output
+        self.served.append("started")
+        try:
+            yield "127.0.0.1:1"
+        finally:
+            self.served.append("stopped")
+
+    def connect(self, url: str, model: str) -> FakeClient:
+        self.connected.append((url, model))
+        return self.client
+
+
+class Done(Exception):
+    """Ends a run from its own events."""
+
+
+@pytest.fixture
+def bench(recipe: Recipe) -> Bench:
+    return Bench(recipe)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.endswith(".tmp")]
+
+
+def test_a_sweep(bench: Bench) -> None:
+    result = bench.run()
+    assert result.ok
+    assert bench.served == ["started", "stopped"]
+    assert bench.connected == [("127.0.0.1:1", "tensorrt_llm")]
+    scan = scan_sweep(result.folder)
+    assert scan.damaged == ()
+    assert sorted(trial.trial_id for trial in result.trials) == sorted(trial.trial_id for trial in scan.trials)
+    assert [trial.point for trial in result.trials] == list(scan.sweep.plan.points)
+    for trial in scan.trials:
+        assert (trial.status, trial.error, trial.hardware) == ("ok", None, "CPU")
+        assert trial.argv == ("trtkit", "bench", "run")
+        assert trial.recipe == bench.recipe.model_dump(mode="json")
+        assert trial.server.model_dump() == {"url": "127.0.0.1:1", "started_by_bench": True}
+        assert trial.metrics is not None
+        assert trial.metrics.num_requests == trial.point.requests == 4
+        assert trial.started_at <= trial.ended_at
+        requests = read_requests(result.folder / "trials" / trial.trial_id)
+        assert [request.output_tokens for request in requests] == [3] * 4
+
+
+def test_events_in_their_order(bench: Bench) -> None:
+    result = bench.run()
+    first, second = scan_sweep(result.folder).sweep.plan.points
+    answered = [Answered(count) for count in (1, 2, 3, 4)]
+    assert bench.events == [
+        Resumed(result.folder, 0, 2, ()),
+        Started(1, 2, first),
+        *answered,
+        Finished(result.trials[0]),
+        Started(2, 2, second),
+        *answered,
+        Finished(result.trials[1]),
+    ]
+
+
+def test_a_finished_sweep_starts_no_server(bench: Bench) -> None:
+    first = bench.run()
+    files = {path: path.read_bytes() for path in first.folder.rglob("*") if path.is_file()}
+    bench.served.clear()
+    again = bench.run()
+    assert again == SweepResult(first.folder, skipped=2)
+    assert again.ok
+    assert bench.served == []
+    assert bench.events == [Resumed(first.folder, 2, 2, ())]
+    assert {path: path.read_bytes() for path in first.folder.rglob("*") if path.is_file()} == files
+
+
+def test_an_interrupt_leaves_finished_trials_only(bench: Bench) -> None:
+    def interrupt(event: Event) -> None:
+        bench.events.append(event)
+        if event == Answered(2) and len([e for e in bench.events if isinstance(e, Finished)]) == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(on_event=interrupt)
+    assert bench.served == ["started", "stopped"]
+    assert bench.client.in_flight == 0
+    folder = next(bench.recipe.bench.output.iterdir())
+    scan = scan_sweep(folder)
+    assert [trial.point for trial in scan.trials] == [scan.sweep.plan.points[0]]
+    assert scan.damaged == ()
+    assert unfinished(folder) == []
+
+    bench.client = FakeClient()
+    result = bench.run()
+    assert (result.skipped, [trial.point for trial in result.trials]) == (1, [scan.sweep.plan.points[1]])
+    assert bench.events[:2] == [Resumed(folder, 1, 2, ()), Started(2, 2, scan.sweep.plan.points[1])]
+
+
+def test_a_failed_trial_is_recorded_and_tried_again(bench: Bench) -> None:
+    def fail_once(number: int) -> None:
+        if number == 0:
+            refuse(number)
+
+    bench.client = FakeClient(fail=fail_once)
+    result = bench.run()
+    assert not result.ok
+    assert result.stopped is None
+    failed, whole = result.trials
+    assert (failed.status, failed.error, failed.metrics) == ("failed", "warm-up: generation 0 went wrong", None)
+    assert whole.status == "ok"
+
+    bench.client = FakeClient()
+    again = bench.run()
+    assert again.ok
+    assert again.skipped == 1
+    assert [(trial.point, trial.attempt, trial.status) for trial in again.trials] == [(failed.point, 2, "ok")]
+    assert [trial.status for trial in scan_sweep(result.folder).trials if trial.point == failed.point] == [
+        "failed",
+        "ok",
+    ]
+
+
+def test_an_output_of_another_length_is_invalid(bench: Bench) -> None:
+    bench.client.extra_tokens = 1
+    result = bench.run()
+    assert not result.ok
+    assert [(trial.status, trial.reason, trial.metrics) for trial in result.trials] == [
+        ("invalid", "osl_3: 0 of 4 requests", None)
+    ] * 2
+
+
+def test_the_sweep_stops_when_nothing_can_be_generated(bench: Bench) -> None:
+    def die(number: int) -> None:
+        bench.client.alive = False
+        refuse(number)
+
+    bench.client = FakeClient(fail=die)
+    result = bench.run()
+    assert not result.ok
+    assert result.stopped == "nothing is serving"
+    assert len(result.trials) == 1
+
+
+def test_nothing_is_recorded_without_a_server(bench: Bench) -> None:
+    bench.client.alive = False
+    with pytest.raises(UnavailableError, match="nothing is serving"):
+        bench.run(url="127.0.0.1:2")
+    assert scan_sweep(next(bench.recipe.bench.output.iterdir())).trials == ()
+
+
+def test_a_running_server_is_measured_in_a_sweep_of_its_own(bench: Bench) -> None:
+    own, other = bench.run(), bench.run(url="127.0.0.1:2")
+    assert own.folder != other.folder
+    assert bench.served == ["started", "stopped"]
+    assert bench.connected[-1] == ("127.0.0.1:2", "tensorrt_llm")
+    assert {trial.server.started_by_bench for trial in other.trials} == {False}
+
+
+@pytest.mark.parametrize(("file", "data"), [(TRIAL_FILE, b'{"schema_version": 1'), (REQUESTS_FILE, b"changed")])
+def test_a_damaged_trial_is_measured_again(bench: Bench, file: str, data: bytes) -> None:
+    first = bench.run()
+    victim = first.trials[0]
+    path = first.folder / "trials" / victim.trial_id / file
+    path.write_bytes(data)
+    again = bench.run()
+    resumed = bench.events[0]
+    assert isinstance(resumed, Resumed)
+    assert [error.where for error in resumed.damaged] == [str(path)]
+    assert [(trial.point, trial.attempt) for trial in again.trials] == [(victim.point, 2)]
+    assert path.read_bytes() == data
+
+
+def test_half_written_leftovers_are_cleaned_and_never_read(bench: Bench) -> None:
+    first = bench.run()
+    whole = first.folder / "trials" / first.trials[0].trial_id
+    leftover = whole.with_name(f".{whole.name}.tmp")
+    whole.rename(leftover)
+    again = bench.run()
+    assert [(trial.point, trial.attempt) for trial in again.trials] == [(first.trials[0].point, 1)]
+    assert unfinished(first.folder) == []
+
+
+def test_a_gpu_target_is_not_measured(bench: Bench) -> None:
+    target = bench.recipe.target.model_copy(update={"runtime": "tensorrt-llm"})
+    bench.recipe = bench.recipe.model_copy(update={"target": target})
+    with pytest.raises(EngineError, match="records sweeps on a CPU only"):
+        bench.run()
+
+
+def test_prompts_are_drawn_before_the_server_starts(bench: Bench) -> None:
+    assert bench.recipe.bench.prompts is not None
+    bench.recipe.bench.prompts.write_text("w1 w2 w3 w4 w5")
+    with pytest.raises(RecipeError, match="there are not 5 different prompts of 4 tokens"):
+        bench.run()
+    assert bench.served == []
+
+
+def test_no_bundle(bench: Bench) -> None:
+    (bench.recipe.engine.output / "engine.json").unlink()
+    with pytest.raises(BundleError, match="the bundle is unfinished"):
+        bench.run()
+    assert not bench.recipe.bench.output.exists()
+
+
+def test_one_run_at_a_time(bench: Bench) -> None:
+    def second(event: Event) -> None:
+        if isinstance(event, Resumed):
+            with pytest.raises(RecordError, match="another run is measuring this sweep"):
+                bench.run()
+            raise Done
+
+    with pytest.raises(Done):
+        bench.run(on_event=second)
+
+
+def test_the_own_server_is_the_recipes(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    class Running:
+        grpc_url = "127.0.0.1:3"
+
+        def __enter__(self) -> Running:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            calls.append("stopped")
+
+    def render(bundle: Bundle, folder: Path, **options: object) -> Path:
+        calls.append((bundle.folder, folder, options))
+        return folder
+
+    def start(folder: Path, **options: object) -> Running:
+        calls.append((folder, options))
+        return Running()
+
+    monkeypatch.setattr(run_module.repository, "render", render)
+    monkeypatch.setattr(run_module.server.Server, "start", start)
+    with run_module.own_server(recipe, Bundle.open(recipe.engine.output)) as url:
+        assert url == "127.0.0.1:3"
+    ports = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+    assert calls == [
+        (recipe.engine.output, recipe.serve.repository, {"model_name": "tensorrt_llm", "max_queue_size": 256}),
+        (recipe.serve.repository, {"host": "127.0.0.1", "model_name": "tensorrt_llm", **ports}),
+        "stopped",
+    ]

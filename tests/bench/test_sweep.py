@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.made_up import made_up_environment
+from toolkit.bench.environment import Environment
+from toolkit.bench.grid import plan_trials
+from toolkit.bench.records import OWN_SERVER
+from toolkit.bench.sweep import Sweep, plan_sweep
+from toolkit.engine.bundle import Bundle
+from toolkit.errors import BundleError, RecipeError
+from toolkit.recipe import Recipe
+
+ENVIRONMENT = made_up_environment("CPU")
+
+
+def plan(recipe: Recipe, *, environment: Environment = ENVIRONMENT, url: str | None = None) -> Sweep:
+    return plan_sweep(recipe, Bundle.open(recipe.engine.output), environment, url)
+
+
+def changed(recipe: Recipe, section: str, **changes: object) -> Recipe:
+    inner = getattr(recipe, section).model_copy(update=changes)
+    return recipe.model_copy(update={section: inner})
+
+
+def test_the_plan(recipe: Recipe) -> None:
+    sweep = plan(recipe)
+    assert sweep.folder == recipe.bench.output / f"small-{sweep.record.sweep_id}"
+    assert sweep.points == sweep.record.plan.points == plan_trials(recipe.bench)
+    assert sweep.record.hardware == "CPU"
+    assert sweep.record.plan.server == OWN_SERVER
+    assert list(sweep.record.plan.bundle) == ["checkpoint/tokenizer.json"]
+    assert plan(recipe) == sweep
+
+
+def test_the_plan_names_no_places(recipe: Recipe, tmp_path: Path) -> None:
+    assert str(tmp_path) not in plan(recipe).record.model_dump_json()
+
+
+def test_moving_files_and_ports_keeps_the_sweep(recipe: Recipe, tmp_path: Path) -> None:
+    assert recipe.bench.prompts is not None
+    prompts = shutil.copy(recipe.bench.prompts, tmp_path / "elsewhere.txt")
+    bundle = shutil.copytree(recipe.engine.output, tmp_path / "moved")
+    moved = changed(recipe, "bench", output=tmp_path / "other", prompts=Path(prompts))
+    moved = changed(moved, "engine", output=bundle)
+    moved = changed(moved, "serve", repository=tmp_path / "repo", grpc_port=4242)
+    assert plan(moved).record == plan(recipe).record
+
+
+def test_whatever_a_measurement_depends_on_changes_the_sweep(recipe: Recipe, tmp_path: Path) -> None:
+    text = tmp_path / "other.txt"
+    text.write_text("w1 w2")
+    sweeps = [
+        plan(recipe),
+        plan(changed(recipe, "bench", repeats=2)),
+        plan(changed(recipe, "bench", seed=1)),
+        plan(changed(recipe, "bench", isl=(5,))),
+        plan(changed(recipe, "bench", prompts=text)),
+        plan(changed(recipe, "bench", prompts=None)),
+        plan(changed(recipe, "serve", max_queue_size=1)),
+        plan(recipe, environment=made_up_environment("GPU made-up")),
+        plan(recipe, url="127.0.0.1:1"),
+    ]
+    manifest = recipe.engine.output / "engine.json"
+    changed_bundle = json.loads(manifest.read_text())
+    changed_bundle["files"]["checkpoint/tokenizer.json"]["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(changed_bundle))
+    sweeps.append(plan(recipe))
+    assert len({sweep.record.sweep_id for sweep in sweeps}) == len(sweeps)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes"), [("engine", {"max_batch_size": 3}), ("target", {"runtime": "tensorrt-llm"})]
+)
+def test_settings_that_the_bundle_was_not_built_from(recipe: Recipe, section: str, changes: dict[str, object]) -> None:
+    with pytest.raises(BundleError, match=f"built from other {section} settings.*Type: trtkit engine RECIPE"):
+        plan(changed(recipe, section, **changes))
+
+
+def test_missing_prompts(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"absent\.txt: cannot read the prompts: No such file"):
+        plan(changed(recipe, "bench", prompts=tmp_path / "absent.txt"))

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from bench.made_up import FakeClient, add_trial, fill, made_up_sweep, refuse, small_recipe
+from click.testing import CliRunner, Result
+
+from toolkit.bench import run as run_module
+from toolkit.bench.records import scan_sweep
+from toolkit.cli import main
+from toolkit.recipe import Recipe
+
+
+def trtkit(*args: object) -> Result:
+    return CliRunner().invoke(main, ["bench", *map(str, args)])
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    monkeypatch.chdir(tmp_path)
+    return small_recipe(tmp_path)
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
+    """What every run in the test is measured through; no server is started."""
+    fake = FakeClient()
+
+    @contextmanager
+    def serve(*args: object) -> Iterator[str]:
+        yield "127.0.0.1:1"
+
+    replaced = partial(run_module.run_sweep, serve=serve, connect=lambda url, model: fake)
+    monkeypatch.setattr(run_module, "run_sweep", replaced)
+    return fake
+
+
+def sweep_folder(recipe: Recipe) -> Path:
+    return next(recipe.bench.output.iterdir())
+
+
+def test_dry_run(recipe: Recipe) -> None:
+    result = trtkit("run", "recipe.yaml", "--dry-run", "--set", "bench.output=out", "--set", "bench.warmup=2")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert (
+        result.stdout
+        == """\
+small: 2 trials, 8 measured requests, records under out
+  trial    ISL    OSL  concurrency  requests  warm-up  repeat  point
+      1      4      3            1         4        2       1  c661b19450
+      2      4      3            2         4        4       1  6a6351ab6c
+"""
+    )
+    assert not Path("out").exists()
+
+
+def test_dry_run_as_json_needs_no_bundle(recipe: Recipe) -> None:
+    result = trtkit(
+        "run", "recipe.yaml", "--dry-run", "--json", "--set", "bench.concurrency=[1]", "--set", "engine.output=absent"
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    point = {"isl": 4, "osl": 3, "concurrency": 1, "requests": 4, "warmup": 1, "repeat": 1}
+    assert json.loads(result.stdout) == {
+        "recipe": "small",
+        "output": str(recipe.bench.output),
+        "trials": [{"point_id": "75944f20e9", **point}],
+    }
+
+
+def test_run_and_resume(recipe: Recipe, client: FakeClient) -> None:
+    result = trtkit("run", "recipe.yaml", "--set", "bench.seed=1")
+    assert result.exit_code == 0, result.stderr
+    folder = sweep_folder(recipe)
+    assert result.stdout == f"{folder}\n0 finished before, 2 ok, 0 failed, 0 invalid\n"
+    lines = result.stderr.splitlines()
+    assert lines[0] == f"{folder}: 0 of 2 trials are finished already"
+    trials = [scan_sweep(folder).finished(point) for point in scan_sweep(folder).sweep.plan.points]
+    for number, (line, trial) in enumerate(zip(lines[1:3], trials, strict=True), 1):
+        assert trial is not None
+        assert trial.metrics is not None
+        point, speed = trial.point, f"{trial.metrics.system_output_throughput_tok_s:.1f} tok/s"
+        assert line == f"{number}/2 ISL 4, OSL 3, concurrency {point.concurrency}, repeat 1: {speed}"
+        assert trial.argv == ("trtkit", "bench", "run", "recipe.yaml", "--set", "bench.seed=1")
+
+    again = trtkit("run", "recipe.yaml", "--set", "bench.seed=1")
+    assert again.exit_code == 0
+    assert again.stdout == f"{folder}\n2 finished before, 0 ok, 0 failed, 0 invalid\n"
+    assert again.stderr.splitlines()[0] == f"{folder}: 2 of 2 trials are finished already"
+
+
+def test_run_as_json(recipe: Recipe, client: FakeClient) -> None:
+    result = trtkit("run", "recipe.yaml", "--json", "--url", "127.0.0.1:9")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert (document["folder"], document["skipped"], document["stopped"]) == (str(sweep_folder(recipe)), 0, None)
+    scan = scan_sweep(sweep_folder(recipe))
+    assert [trial["point"] for trial in document["trials"]] == scan.sweep.plan.model_dump(mode="json")["points"]
+    assert {trial["status"] for trial in document["trials"]} == {"ok"}
+    assert scan.sweep.plan.server == "127.0.0.1:9"
+    assert scan.trials[0].argv == ("trtkit", "bench", "run", "recipe.yaml", "--url", "127.0.0.1:9")
+
+
+def test_a_failed_trial_ends_with_exit_code_1(recipe: Recipe, client: FakeClient) -> None:
+    client._fail = lambda number: refuse(number) if number == 0 else None
+    result = trtkit("run", "recipe.yaml")
+    assert result.exit_code == 1
+    assert result.stdout == f"{sweep_folder(recipe)}\n0 finished before, 1 ok, 1 failed, 0 invalid\n"
+    assert "failed: warm-up: generation 0 went wrong\n" in result.stderr
+
+
+def test_a_dead_server_ends_the_sweep(recipe: Recipe, client: FakeClient) -> None:
+    def die(number: int) -> None:
+        client.alive = False
+        refuse(number)
+
+    client._fail = die
+    result = trtkit("run", "recipe.yaml")
+    assert result.exit_code == 1
+    assert result.stdout == f"{sweep_folder(recipe)}\n0 finished before, 0 ok, 1 failed, 0 invalid\n"
+    assert result.stderr.splitlines()[-1] == "error: the sweep stopped early: nothing is serving"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(recipe: Recipe, client: FakeClient, number: signal.Signals) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    client._fail = lambda generation: signal.raise_signal(number)
+    result = trtkit("run", "recipe.yaml")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "interrupted"
+    assert signal.getsignal(signal.SIGTERM) == before
+    scan = scan_sweep(sweep_folder(recipe))
+    assert (scan.trials, scan.damaged) == ((), ())
+
+
+def test_a_gpu_recipe_is_planned_but_not_measured(recipe: Recipe) -> None:
+    gpu = ("--set", "target.runtime=tensorrt-llm", "--set", "target.release=1.2.1", "--set", "target.gpu=b200")
+    assert trtkit("run", "recipe.yaml", "--dry-run", *gpu).exit_code == 0
+    result = trtkit("run", "recipe.yaml", *gpu)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.strip() == (
+        "error: runtime tensorrt-llm runs on a GPU, and this version records sweeps on a CPU only. "
+        "Type: --dry-run to see the plan, or --set target.runtime=cpu"
+    )
+
+
+TABLE = """\
+CPU: Made-up CPU for tests, 2 cores, 8 GiB
+  ISL  OSL  concurrency  requests  trials  tok/s  tok/s/user  TTFT p50 ms  TTFT p99 ms  TPOT p50 ms  TPOT p99 ms
+    4    3            1         4       1  46.88       46.88        40.00        40.00        12.00        12.00
+    4    3            2         4       1  55.56       27.78        80.00        80.00        14.00        14.00
+    4    5            1         4       1  56.82       56.82        40.00        40.00        12.00        12.00
+    4    5            2         4       1  73.53       36.76        80.00        80.00        14.00        14.00
+"""
+
+
+def test_report(tmp_path: Path) -> None:
+    pytest.importorskip("altair")
+    folder, sweep, _ = made_up_sweep(tmp_path)
+    fill(folder, sweep)
+    add_trial(folder, sweep, sweep.plan.points[0], ttft_ms=1, tpot_ms=1, attempt=2, status="invalid", metrics=None)
+    result = trtkit("report", tmp_path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        f"{tmp_path}/report.md\n{tmp_path}/pareto.svg\n\n{TABLE}\n"
+        "1 trial(s) are not in the tables; the report says why\n"
+    )
+    assert (tmp_path / "report.md").is_file()
+
+
+def test_report_as_json(tmp_path: Path) -> None:
+    pytest.importorskip("altair")
+    folder, sweep, _ = made_up_sweep(tmp_path)
+    fill(folder, sweep)
+    document = json.loads(trtkit("report", folder, "--json").stdout)
+    assert document["report"] == str(folder / "report.md")
+    assert document["plot"] == str(folder / "pareto.svg")
+    assert document["left_out"] == []
+    (table,) = document["tables"]
+    assert (table["hardware"], len(table["rows"]), table["runs"][0]["name"]) == ("CPU", 4, sweep.title)
+    assert table["rows"][1]["ttft_p99_ms"] == 80.0
+
+
+def test_the_folder_comes_from_the_recipe(recipe: Recipe) -> None:
+    pytest.importorskip("altair")
+    folder, sweep, _ = made_up_sweep(recipe.bench.output)
+    fill(folder, sweep)
+    result = trtkit("report", "--recipe", "recipe.yaml")
+    assert result.stdout.startswith(f"{recipe.bench.output}/report.md\n")
+    moved = trtkit("report", "--recipe", "recipe.yaml", "--set", "bench.output=absent")
+    assert (moved.exit_code, moved.stdout) == (1, "")
+    assert moved.stderr == "error: absent: there is no recorded sweep. Type: trtkit bench run RECIPE\n"
+
+
+def test_report_on_a_folder_or_a_recipe() -> None:
+    result = trtkit("report", "somewhere", "--recipe", "recipe.yaml")
+    assert result.exit_code == 2
+    assert "give RESULTS_FOLDER or a recipe, not both" in result.stderr
