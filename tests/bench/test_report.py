@@ -8,7 +8,7 @@ import pytest
 from bench.made_up import add_trial, fill, made_up_sweep
 from toolkit.bench.markdown import to_markdown
 from toolkit.bench.records import SWEEP_FILE, scan_sweep
-from toolkit.bench.report import find_sweeps, write_report
+from toolkit.bench.report import read_sweeps, write_report
 from toolkit.bench.summary import summarize
 from toolkit.errors import MissingExtraError, RecordError
 
@@ -52,10 +52,18 @@ def test_without_numbers_there_is_no_plot(tmp_path: Path) -> None:
     assert "made-up error" in report.path.read_text()
 
 
-def test_no_sweep(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(RecordError, match=r"there is no recorded sweep. Type: trtkit bench run RECIPE"):
-            find_sweeps(folder)
+def test_nothing_recorded(tmp_path: Path) -> None:
+    empty = made_up_sweep(tmp_path / "results")[0]
+    for folder in (tmp_path, tmp_path / "absent", tmp_path / "results", empty):
+        with pytest.raises(RecordError, match=r"there is no recorded trial. Type: trtkit bench run RECIPE"):
+            read_sweeps(folder)
+
+
+def test_sweeps_without_a_trial_are_not_shown(tmp_path: Path) -> None:
+    folder, sweep, _ = made_up_sweep(tmp_path)
+    fill(folder, sweep)
+    made_up_sweep(tmp_path, name="empty-test-data")
+    assert [scan.folder for scan in read_sweeps(tmp_path)] == [folder]
 
 
 def test_a_damaged_sweep_file(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_run_and_resume(recipe: Recipe, client: FakeClient) -> None:
     folder = sweep_folder(recipe)
     assert result.stdout == f"{folder}\n0 finished before, 2 ok, 0 failed, 0 invalid\n"
     lines = result.stderr.splitlines()
+    assert len(lines) == 3
     assert lines[0] == f"{folder}: 0 of 2 trials are finished already"
     trials = [scan_sweep(folder).finished(point) for point in scan_sweep(folder).sweep.plan.points]
     for number, (line, trial) in enumerate(zip(lines[1:3], trials, strict=True), 1):
@@ -91,7 +92,7 @@ def test_run_and_resume(recipe: Recipe, client: FakeClient) -> None:
     again = trtkit("run", "recipe.yaml", "--set", "bench.seed=1")
     assert again.exit_code == 0
     assert again.stdout == f"{folder}\n2 finished before, 0 ok, 0 failed, 0 invalid\n"
-    assert again.stderr.splitlines()[0] == f"{folder}: 2 of 2 trials are finished already"
+    assert again.stderr == f"{folder}: 2 of 2 trials are finished already\n"
 
 
 def test_run_as_json(recipe: Recipe, client: FakeClient) -> None:
@@ -194,7 +195,7 @@ def test_the_folder_comes_from_the_recipe(recipe: Recipe) -> None:
     assert result.stdout.startswith(f"{recipe.bench.output}/report.md\n")
     moved = trtkit("report", "--recipe", "recipe.yaml", "--set", "bench.output=absent")
     assert (moved.exit_code, moved.stdout) == (1, "")
-    assert moved.stderr == "error: absent: there is no recorded sweep. Type: trtkit bench run RECIPE\n"
+    assert moved.stderr == "error: absent: there is no recorded trial. Type: trtkit bench run RECIPE\n"
 
 
 def test_report_on_a_folder_or_a_recipe() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from toolkit.bench import plot
 from toolkit.bench.markdown import to_markdown
-from toolkit.bench.records import SWEEP_FILE, scan_sweep
+from toolkit.bench.records import SWEEP_FILE, Scan, scan_sweep
 from toolkit.bench.summary import Summary, summarize
 from toolkit.checkpoint.files import write_atomic
 from toolkit.errors import RecordError
@@ -34,7 +34,7 @@ def write_report(folder: Path) -> Report:
     plot's packages. Damaged trials are listed in the report.
     """
     plot.require()
-    summary = summarize(scan_sweep(path) for path in find_sweeps(folder))
+    summary = summarize(read_sweeps(folder))
     drawn = folder / PLOT_FILE if any(table.rows for table in summary.tables) else None
     if drawn is None:
         (folder / PLOT_FILE).unlink(missing_ok=True)
@@ -45,11 +45,11 @@ def write_report(folder: Path) -> Report:
     return Report(summary, path, drawn)
 
 
-def find_sweeps(folder: Path) -> list[Path]:
-    """``folder`` itself if it is a sweep's, else the sweeps directly below it; ``RecordError`` for none."""
-    if (folder / SWEEP_FILE).is_file():
-        return [folder]
-    sweeps = sorted(path.parent for path in folder.glob(f"*/{SWEEP_FILE}"))
-    if not sweeps:
-        raise RecordError("there is no recorded sweep", where=str(folder), hint="Type: trtkit bench run RECIPE")
-    return sweeps
+def read_sweeps(folder: Path) -> list[Scan]:
+    """The sweep in ``folder``, or those directly below it, that hold any trial; ``RecordError`` for none."""
+    own = (folder / SWEEP_FILE).is_file()
+    paths = [folder] if own else sorted(path.parent for path in folder.glob(f"*/{SWEEP_FILE}"))
+    scans = [scan for scan in map(scan_sweep, paths) if scan.trials or scan.damaged]
+    if not scans:
+        raise RecordError("there is no recorded trial", where=str(folder), hint="Type: trtkit bench run RECIPE")
+    return scans
