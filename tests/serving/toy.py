@@ -59,6 +59,8 @@ class ToyEngine:
             raise EngineError(self._ended)
         if len(request.prompt_ids) >= CONTEXT:
             raise RequestError(f"the prompt has {len(request.prompt_ids)} tokens, the context {CONTEXT}")
+        if not request.prompt_ids:
+            raise RequestError("the prompt is empty")
         if request.prompt_ids[0] == ord("x"):
             raise ValueError("no such luck")
         if request.prompt_ids[0] == ord("d"):

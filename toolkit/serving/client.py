@@ -66,7 +66,7 @@ class TritonClient:
             request_id=request_id,
         )
         clock = Clock(deadlines)
-        call = self._stub.ModelStreamInfer(metadata=wire.METADATA)
+        call = self._stub.ModelStreamInfer()
         finished = False
         try:
             await clock.within(call.write(request))

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import re
 
-# The reason ends where a traceback ("At:") or the next log entry begins, which starts with its level and date.
+# level, date, time, pid and source position, then the message in quotes with its line ends and quotes escaped
+_ENTRY = re.compile(r'^([EWIF])\d{4} \S+ \d+ [^\]]+\] "(.*)"$', re.MULTILINE)
 _LOAD_FAILURE = re.compile(
-    r"failed to load '[^']*'(?: version \d+)?: (?:\w+: )?(.+?)(?=\n\s*\n|\n[EWI]\d{4} |\nAt:|\Z)", re.DOTALL
+    r"failed to load '[^']+' version \d+: [A-Z][a-z ]+: (?:TritonModelException: )?(.+?)\s*(?:At:\n.*)?", re.DOTALL
 )
-_ERROR_ENTRY = re.compile(r"^E\d{4} [^\]]*\] \"?(.+?)\"?$|^error: (.+)$", re.MULTILINE)
+_HARMLESS = re.compile(r"CudaDriverHelper|NVML|DCGM|pinned system memory")
 PORT_TAKEN = re.compile(r"address already in use|failed to start (?:http|grpc|metrics)|failed to bind", re.IGNORECASE)
 
 
 def reason(text: str) -> str:
     """The model's own exception if there is one, else the last error, else the last line; always one line."""
-    loads = _LOAD_FAILURE.findall(text)
-    if loads:
-        return _one_line(loads[-1])
-    errors = ["".join(groups) for groups in _ERROR_ENTRY.findall(text)]
+    entries = [(level, message.replace(r"\n", "\n").replace(r"\"", '"')) for level, message in _ENTRY.findall(text)]
+    loads = [match[1] for _, message in entries if (match := _LOAD_FAILURE.fullmatch(message))]
+    errors = [message for level, message in entries if level in "EF" and not _HARMLESS.search(message)]
     lines = text.strip().splitlines()
-    return _one_line(errors[-1] if errors else lines[-1] if lines else "it wrote nothing to its log")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join((loads or errors or lines or ["it wrote nothing to its log"])[-1].split())

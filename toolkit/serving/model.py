@@ -24,7 +24,7 @@ from toolkit.errors import EngineError, RequestError, TrtkitError
 from toolkit.serving.inputs import Inputs, parse
 from toolkit.serving.metrics import Metrics, Outcome
 from toolkit.serving.reply import Outputs, Reply
-from toolkit.serving.tensors import INPUTS
+from toolkit.serving.tensors import INPUTS, QUEUE_FULL
 
 INPUT_NAMES = tuple(name for spec in INPUTS for name in spec.names)
 POLL_S = 0.02
@@ -111,7 +111,7 @@ class ServedModel:
             )
         inputs = parse({tensor.name(): tensor.as_numpy() for tensor in request.inputs()})
         if len(self._jobs) >= self._limit:
-            raise QueueFull(f"the queue is full: {self._limit} requests are running or waiting")
+            raise QueueFull(f"{QUEUE_FULL}: {self._limit} requests are running or waiting")
         return Job(f"{request.request_id()}#{next(self._numbers)}", sender, inputs)
 
     def _refuse(self, sender: Any, error: Exception) -> None:

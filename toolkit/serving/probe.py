@@ -23,7 +23,7 @@ def probe(url: str, model: str, *, timeout_s: float) -> None:
     with grpc.insecure_channel(url, options=wire.CHANNEL_OPTIONS) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         try:
-            messages = stub.ModelStreamInfer(iter([request]), metadata=wire.METADATA, timeout=timeout_s)
+            messages = stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
             chunks = [wire.decode(message, time.monotonic_ns()) for message in messages]
         except grpc.RpcError as error:
             raise wire.error_from(error.code(), error.details()) from None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
-import socket
 import tempfile
 import time
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +43,7 @@ class Server:
         self.model_name = model_name
         self.log_path = log_path
         self._group = group
-        self._work = work
+        self.work = work
 
     @classmethod
     def start(
@@ -159,13 +160,13 @@ class Server:
             else:
                 self._group.kill()
         finally:
-            for region in SHM.glob(f"{self._work.name}*"):
+            for region in SHM.glob(f"{self.work.name}*"):
                 region.unlink(missing_ok=True)
-            shutil.rmtree(self._work, ignore_errors=True)
+            shutil.rmtree(self.work, ignore_errors=True)
 
     def _await_ready(self, deadline: float) -> None:
-        host, _, port = self.grpc_url.rpartition(":")
-        while not _listens(host, int(port)):
+        # the metrics endpoint comes last: once it answers, none of the ports was taken
+        while not _answers(self.metrics_url):
             self._check_alive()
             if time.monotonic() > deadline:
                 raise ServerError(f"Triton was not ready in time: {self._reason()}", where=str(self.log_path))
@@ -192,9 +193,9 @@ class PortTaken(ServerError):
     """A port was free when it was chosen and is not any more."""
 
 
-def _listens(host: str, port: int) -> bool:
+def _answers(metrics_url: str) -> bool:
     try:
-        socket.create_connection((host, port), timeout=1).close()
-    except OSError:
+        with urllib.request.urlopen(metrics_url, timeout=1) as reply:
+            return b"nv_" in reply.read()
+    except (OSError, http.client.HTTPException):
         return False
-    return True

@@ -18,6 +18,10 @@ Datatype = Literal["BOOL", "BYTES", "INT32", "UINT64", "FP32"]
 """Datatypes of the KServe protocol, as they stand on the wire."""
 
 
+QUEUE_FULL = "the queue is full"
+"""How the refusal begins that may be another answer later; error messages on a stream carry no code."""
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
     """Which values an input may have, and how to say so."""

@@ -2,6 +2,9 @@
 
 Built on tritonclient's generated protobuf code alone: its own streaming client cannot ask for what is needed here and
 leaves the end of a stream open to guesses. One RPC carries one request; its end with OK is the completion.
+
+The header ``triton_grpc_error`` would turn error messages into gRPC codes, but is not sent: with it Triton 2.51 logs an
+internal error for every failed stream, and a few requests whose BYTES tensor lies about its length end it with SIGSEGV.
 """
 
 from __future__ import annotations
@@ -18,10 +21,7 @@ from tritonclient.grpc import service_pb2
 
 from toolkit.engine.runtime.protocol import SamplingParams, TokenLogprob
 from toolkit.errors import ClientError, DeadlineError, UnavailableError
-from toolkit.serving.tensors import INPUTS, RETURN_INPUTS
-
-METADATA = (("triton_grpc_error", "true"),)
-"""Makes Triton end a failed stream with a real gRPC code."""
+from toolkit.serving.tensors import INPUTS, QUEUE_FULL, RETURN_INPUTS
 
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -112,17 +112,23 @@ def decode(message: Any, received_ns: int) -> Chunk:
 
 def error_from(code: grpc.StatusCode, details: str | None) -> ClientError:
     """The error that a failed RPC stands for."""
-    text = " ".join((details or "no details").split())
+    text = details or code.name.lower()
     if code is grpc.StatusCode.UNAVAILABLE:
-        return UnavailableError(text)
+        return UnavailableError(_one_line(text))
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineError(text)
+        return DeadlineError(_one_line(text))
     return _from_text(text)
 
 
 def _from_text(text: str) -> ClientError:
-    line = " ".join(text.split())
-    return UnavailableError(line) if "no available versions" in line else ClientError(line)
+    """Triton's error messages carry no code; two of them mean that another server, or this one later, may answer."""
+    line = _one_line(text)
+    unavailable = line.startswith(QUEUE_FULL) or "has no available versions" in line
+    return UnavailableError(line) if unavailable else ClientError(line)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _add(request: Any, name: str, datatype: str, value: Any) -> None:
