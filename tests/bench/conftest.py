@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.made_up import small_recipe
+from tests.bench.made_up import small_recipe
 from toolkit.recipe import Recipe
 
 

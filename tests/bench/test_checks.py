@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.made_up import made_up_requests
+from tests.bench.made_up import made_up_requests
 from toolkit.bench.checks import check_trial, status_of
 from toolkit.bench.grid import Point
 from toolkit.bench.records import Check

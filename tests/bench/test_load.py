@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bench.made_up import FakeClient, refuse
+from tests.bench.made_up import FakeClient, refuse
 from toolkit.bench.grid import Point
 from toolkit.bench.load import Load, run_load
 from toolkit.bench.prompts import Prompts

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.made_up import fill, made_up_sweep
+from tests.bench.made_up import fill, made_up_sweep
 from toolkit.bench.plot import draw, pareto_front, require
 from toolkit.bench.records import scan_sweep
 from toolkit.bench.summary import Summary, summarize

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from bench.made_up import WORDS
+from tests.bench.made_up import WORDS
 from toolkit.bench.grid import Point
 from toolkit.bench.prompts import from_ids, from_text, prompt_source
 from toolkit.errors import BundleError, RecipeError

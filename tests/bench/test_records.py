@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.made_up import add_trial, fill, made_up_requests, made_up_sweep
+from tests.bench.made_up import add_trial, fill, made_up_requests, made_up_sweep
 from toolkit.bench.records import (
     REQUESTS_FILE,
     SWEEP_FILE,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.made_up import add_trial, fill, made_up_sweep
+from tests.bench.made_up import add_trial, fill, made_up_sweep
 from toolkit.bench.markdown import to_markdown
 from toolkit.bench.records import SWEEP_FILE, scan_sweep
 from toolkit.bench.report import read_sweeps, write_report

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.made_up import FakeClient, refuse
+from tests.bench.made_up import FakeClient, refuse
 from toolkit.bench import run as run_module
 from toolkit.bench.records import REQUESTS_FILE, TRIAL_FILE, read_requests, scan_sweep
 from toolkit.bench.run import Answered, Event, Finished, Resumed, Started, SweepResult, run_sweep

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.made_up import add_trial, fill, made_up_environment, made_up_sweep
+from tests.bench.made_up import add_trial, fill, made_up_environment, made_up_sweep
 from toolkit.bench.records import TRIAL_FILE, scan_sweep
 from toolkit.bench.summary import LeftOut, Row, summarize
 

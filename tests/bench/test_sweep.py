@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.made_up import made_up_environment
+from tests.bench.made_up import made_up_environment
 from toolkit.bench.environment import Environment
 from toolkit.bench.grid import plan_trials
 from toolkit.bench.records import OWN_SERVER

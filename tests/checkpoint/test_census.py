@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import example_tensors, write_checkpoint, write_json
 
+from tests.helpers import example_tensors, write_checkpoint, write_json
 from toolkit.checkpoint.census import Census, QuantSummary, take_census
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.errors import CheckpointError

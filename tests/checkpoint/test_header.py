@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import entry, safetensors_bytes, write_safetensors
 
+from tests.helpers import entry, safetensors_bytes, write_safetensors
 from toolkit.checkpoint.header import MAX_HEADER_BYTES, NUMPY_DTYPES, TensorInfo, layout, read_header
 from toolkit.errors import CheckpointError
 

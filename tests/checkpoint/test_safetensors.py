@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from helpers import example_tensors, write_safetensors
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers import example_tensors, write_safetensors
 from toolkit.checkpoint.safetensors import Shard, ShardWriter, read_header
 from toolkit.errors import CheckpointError
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import INDEX, example_tensors, write_checkpoint, write_json
 
+from tests.helpers import INDEX, example_tensors, write_checkpoint, write_json
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.errors import CheckpointError
 
@@ -101,7 +101,9 @@ def test_sharded_and_single_export_hold_the_same(shared_fixtures: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    assert message_of(tmp_path / "no") == f"{tmp_path / 'no'}: no such folder"
+    assert message_of(tmp_path / "no") == (
+        f"{tmp_path / 'no'}: no such folder. Set checkpoint.path to the checkpoint's folder"
+    )
 
 
 def test_no_config(sharded: Path) -> None:

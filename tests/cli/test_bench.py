@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from bench.made_up import FakeClient, add_trial, fill, made_up_sweep, refuse, small_recipe
 from click.testing import CliRunner, Result
 
+from tests.bench.made_up import FakeClient, add_trial, fill, made_up_sweep, refuse, small_recipe
 from toolkit.bench import run as run_module
 from toolkit.bench.records import scan_sweep
 from toolkit.cli import main
@@ -191,14 +191,14 @@ def test_the_folder_comes_from_the_recipe(recipe: Recipe) -> None:
     pytest.importorskip("altair")
     folder, sweep, _ = made_up_sweep(recipe.bench.output)
     fill(folder, sweep)
-    result = trtkit("report", "--recipe", "recipe.yaml")
+    result = trtkit("report", "recipe.yaml")
     assert result.stdout.startswith(f"{recipe.bench.output}/report.md\n")
-    moved = trtkit("report", "--recipe", "recipe.yaml", "--set", "bench.output=absent")
+    moved = trtkit("report", "recipe.yaml", "--set", "bench.output=absent")
     assert (moved.exit_code, moved.stdout) == (1, "")
     assert moved.stderr == "error: absent: there is no recorded trial. Type: trtkit bench run RECIPE\n"
 
 
-def test_report_on_a_folder_or_a_recipe() -> None:
-    result = trtkit("report", "somewhere", "--recipe", "recipe.yaml")
+def test_overrides_of_a_folder(tmp_path: Path) -> None:
+    result = trtkit("report", tmp_path, "--set", "bench.output=elsewhere")
     assert result.exit_code == 2
-    assert "give RESULTS_FOLDER or a recipe, not both" in result.stderr
+    assert "--set goes with a recipe, not with a folder" in result.stderr

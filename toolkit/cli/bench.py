@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from toolkit.bench.run import Event, SweepResult
     from toolkit.recipe import Recipe
 
-DEFAULT_RECIPE = Path("tiny-gpt-oss/cpu")
-
 
 @click.group()
 def command() -> None:
-    """Run a sweep, or report on recorded ones."""
+    """Run a sweep, or report on recorded ones.
+
+    \b
+    Example:
+      trtkit bench run recipes/tiny-gpt-oss/cpu.yaml
+      trtkit bench report recipes/tiny-gpt-oss/cpu.yaml
+    """
 
 
 @command.command()
@@ -68,31 +72,25 @@ def run(recipe_path: Path, overrides: tuple[str, ...], url: str | None, dry_run:
 
 
 @command.command()
-@click.argument("folder", metavar="[RESULTS_FOLDER]", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--recipe",
-    "recipe_path",
-    metavar="RECIPE",
-    type=click.Path(path_type=Path),
-    help=f"Take the folder from this recipe's bench.output.  [default: {DEFAULT_RECIPE}]",
-)
+@click.argument("source", metavar="RECIPE|FOLDER", default="tiny-gpt-oss/cpu", type=click.Path(path_type=Path))
 @set_option
 @json_option
-def report(folder: Path | None, recipe_path: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Write report.md and pareto.svg from the records in RESULTS_FOLDER: one sweep's, or one that holds sweeps.
+def report(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Write report.md and pareto.svg from records: those under a recipe's bench.output, or under a folder.
+
+    FOLDER is one sweep's, or one that holds sweeps.
 
     \b
     Example:
-      trtkit bench report
+      trtkit bench report recipes/tiny-gpt-oss/cpu.yaml
       trtkit bench report build/results --json
     """
-    if folder is not None and (recipe_path is not None or overrides):
-        raise click.UsageError("give RESULTS_FOLDER or a recipe, not both")
     from toolkit.bench.markdown import to_text
     from toolkit.bench.report import write_report
 
-    if folder is None:
-        folder = load_recipe(recipe_path or DEFAULT_RECIPE, overrides).bench.output
+    if source.is_dir() and overrides:
+        raise click.UsageError("--set goes with a recipe, not with a folder")
+    folder = source if source.is_dir() else load_recipe(source, overrides).bench.output
     written = write_report(folder)
     if as_json:
         files = {"report": str(written.path), "plot": str(written.plot) if written.plot else None}
