@@ -6,9 +6,9 @@ Needs torch and nvidia-modelopt 0.37.0 (extra ``quantize``). From the checkout:
 
 Each case is decoded by both in turn, ``--repeats`` times; medians are compared, and the results must be equal bit for
 bit. Fused experts are stored [E, K/2, out]; ModelOpt decodes the transposed [E, out, K/2], so each side runs on the
-orientation that it reads. Both allocate their result. "reuse" is trtkit writing into memory that is there already
-(``out=``), "copy" is a plain copy of the result into new memory. GB/s are bytes of output. A card is printed, then one
-JSON line.
+orientation that it reads. "new" allocates the result, as ModelOpt always does; "reuse" writes into memory that is there
+already (``out=``); "copy" is a plain copy of the result into such memory. Ratios are ModelOpt's time over "new" and
+over "reuse". GB/s are bytes of output. A card is printed, then one JSON line.
 """
 
 from __future__ import annotations
@@ -47,17 +47,22 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
+    """Medians in milliseconds of one call."""
+
     case: str
     dtype: str
     values: int
-    trtkit_ms: float
+    new_ms: float
     reuse_ms: float
     modelopt_ms: float
     copy_ms: float
-    trtkit_gb_s: float
-    modelopt_gb_s: float
-    ratio: float
+    ratio_new: float
+    ratio_reuse: float
     bit_exact: bool
+
+    def rate(self, milliseconds: float) -> float:
+        """GB/s of output."""
+        return self.values * (4 if self.dtype == "float32" else 2) / milliseconds / 1e6
 
 
 CASES = (
@@ -104,24 +109,29 @@ def measure(case: Case, dtype: Literal["float32", "bfloat16"], repeats: int) -> 
     theirs = modelopt_decoder(*k_last, getattr(torch, dtype))
     ours = partial(nvfp4.dequantize, packed, scale, GLOBAL_SCALE, axis=case.axis, dtype=dtype)
     decoded = ours()  # warms up, and is compared
+    memory = decoded.copy()
     exact = equal_bits(decoded, theirs(), case.axis)
-    runs = {"ours": ours, "theirs": theirs, "reuse": partial(ours, out=decoded), "copy": decoded.copy}
+    runs = {
+        "new": ours,
+        "modelopt": theirs,
+        "reuse": partial(ours, out=memory),
+        "copy": partial(np.copyto, memory, decoded),
+    }
     times: dict[str, list[float]] = {key: [] for key in runs}
     for _ in range(repeats):
         for key, run in runs.items():
             times[key].append(seconds(run))
-    median = {key: statistics.median(values) for key, values in times.items()}
+    median = {key: statistics.median(values) * 1e3 for key, values in times.items()}
     return Result(
         case=case.name,
         dtype=dtype,
         values=decoded.size,
-        trtkit_ms=round(median["ours"] * 1e3, 2),
-        reuse_ms=round(median["reuse"] * 1e3, 2),
-        modelopt_ms=round(median["theirs"] * 1e3, 2),
-        copy_ms=round(median["copy"] * 1e3, 2),
-        trtkit_gb_s=round(decoded.nbytes / median["ours"] / 1e9, 3),
-        modelopt_gb_s=round(decoded.nbytes / median["theirs"] / 1e9, 3),
-        ratio=round(median["theirs"] / median["ours"], 2),
+        new_ms=round(median["new"], 2),
+        reuse_ms=round(median["reuse"], 2),
+        modelopt_ms=round(median["modelopt"], 2),
+        copy_ms=round(median["copy"], 2),
+        ratio_new=round(median["modelopt"] / median["new"], 2),
+        ratio_reuse=round(median["modelopt"] / median["reuse"], 2),
         bit_exact=exact,
     )
 
@@ -142,10 +152,10 @@ def processor() -> str:
 
 
 def line(row: Result) -> str:
-    trtkit = f"{row.trtkit_ms:7.1f} ms {row.trtkit_gb_s:4.2f} GB/s {row.reuse_ms:5.1f} ms"
-    modelopt = f"{row.modelopt_ms:8.1f} ms {row.modelopt_gb_s:5.3f} GB/s"
+    times = (row.new_ms, row.reuse_ms, row.modelopt_ms, row.copy_ms)
+    columns = "".join(f"{ms:9.1f} {row.rate(ms):5.2f}" for ms in times)
     bits = "equal" if row.bit_exact else "DIFFER"
-    return f"{row.case:<28} {row.dtype:<9} {trtkit} {modelopt} {row.copy_ms:5.1f} ms {row.ratio:6.1f}x  {bits}"
+    return f"{row.case:<28} {row.dtype:<8}{columns} {row.ratio_new:8.1f} {row.ratio_reuse:6.1f}  {bits}"
 
 
 def main() -> int:
@@ -162,7 +172,8 @@ def main() -> int:
     }
     print(f"NVFP4 decode, one thread, CPU: {environment['processor']}, medians of {repeats}")
     print("  ".join(f"{key} {environment[key]}" for key in ("python", "numpy", "torch", "nvidia-modelopt")))
-    print(f"\n{'case':<28} {'to':<9} {'trtkit':>20} {'reuse':>8} {'ModelOpt':>22} {'copy':>8} {'ratio':>7}  bits")
+    heads = "".join(f"{name:>9}  GB/s" for name in ("new", "reuse", "ModelOpt", "copy"))
+    print(f"\n{'ms and GB/s of output':<37}{heads}    / new /reuse  bits")
     results = []
     for case in CASES:
         for dtype in ("float32", "bfloat16"):

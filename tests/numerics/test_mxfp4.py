@@ -50,8 +50,8 @@ def test_any_tensor(seed: int, shape: list[int]) -> None:
 
 
 def test_a_tensor_larger_than_a_working_block() -> None:
-    blocks, scales = random_tensor(1, 3, 1001)
-    codes = np.stack([blocks & 15, blocks >> 4], axis=-1).reshape(3, 1001, 32)
+    blocks, scales = random_tensor(1, 3, 3001)
+    codes = np.stack([blocks & 15, blocks >> 4], axis=-1).reshape(3, 3001, 32)
     sign = np.where(codes & 8, -1, 1)
     with np.errstate(over="ignore"):
         expected = np.ldexp(np.array(MAGNITUDE)[codes & 7] * sign, scales[..., None].astype(int) - 127).astype(

@@ -134,7 +134,7 @@ def test_any_tensor_on_both_axes(seed: int, lead: list[int], rows: int, blocks: 
     assert_same_bits(nvfp4.dequantize(*swap(packed, scale), global_scale, axis=-2), swap(expected)[0])
 
 
-@pytest.mark.parametrize("shape", [(700, 208), (3, 50, 1024), (1, 2, 300_000)])
+@pytest.mark.parametrize("shape", [(1400, 208), (3, 100, 1024), (1, 2, 300_000)])
 @pytest.mark.parametrize("axis", [-1, -2])
 def test_tensors_larger_than_a_working_block(shape: tuple[int, ...], axis: Axis) -> None:
     """More than one block of scratch, the last one not full."""

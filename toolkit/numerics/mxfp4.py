@@ -34,8 +34,7 @@ def dequantize(blocks: NDArray[np.uint8], scales: NDArray[np.uint8], dtype: e2m1
         )
     *lead, count = scales.shape
     out = np.empty((*lead, count * BLOCK), e2m1.storage(dtype))
-    table = e2m1.pair_table(e2m1.VALUES, _E8M0, dtype)
-    e2m1.decode_rows(blocks.reshape(-1), np.repeat(scales, 2), table, out.reshape(-1))
+    e2m1.decode_rows(blocks.reshape(-1), np.repeat(scales, 2), e2m1.VALUES, _E8M0, out.reshape(-1))
     return out
 
 

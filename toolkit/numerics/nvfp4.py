@@ -55,13 +55,12 @@ def dequantize(
         return out
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         scales = fp8.E4M3 * np.float32(global_scale)
-    table = e2m1.pair_table(E2M1, scales, dtype)
     if axis == -1:
-        e2m1.decode_rows(packed.reshape(-1), scale.reshape(-1), table, out.reshape(-1))
+        e2m1.decode_rows(packed.reshape(-1), scale.reshape(-1), E2M1, scales, out.reshape(-1))
     else:
         columns = shape[-1]
-        packed_BPN = packed.reshape(-1, _BLOCK_BYTES, columns)
-        e2m1.decode_columns(packed_BPN, scale.reshape(-1, columns), table, out.reshape(-1, _BLOCK_BYTES, 2, columns))
+        packed_BPN, scale_BN = packed.reshape(-1, _BLOCK_BYTES, columns), scale.reshape(-1, columns)
+        e2m1.decode_columns(packed_BPN, scale_BN, E2M1, scales, out.reshape(-1, _BLOCK_BYTES, 2, columns))
     return out
 
 
