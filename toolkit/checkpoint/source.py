@@ -49,7 +49,9 @@ class Checkpoint:
     def open(cls, folder: Path) -> Self:
         """Raises CheckpointError if a file is missing or damaged, or if index and shards disagree about a tensor."""
         if not folder.is_dir():
-            raise CheckpointError("no such folder", where=str(folder), hint="Set checkpoint.path to the checkpoint's folder")
+            raise CheckpointError(
+                "no such folder", where=str(folder), hint="Set checkpoint.path to the checkpoint's folder"
+            )
         config = _read_json(folder / CONFIG)
         quant_config = _read_json(folder / QUANT_CONFIG) if (folder / QUANT_CONFIG).exists() else None
         if (folder / INDEX).exists():
