@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from toolkit.checkpoint.header import TensorInfo
+from toolkit.checkpoint.source import Checkpoint
 from toolkit.engine.bundle import Bundle
 
 Run = Callable[..., Result]
 RECIPE = "tiny-gpt-oss/cpu"
+B200 = ("--set", "target.runtime=tensorrt-llm", "--set", "target.release=1.2.1", "--set", "target.gpu=b200")
 
 
 def test_build_then_nothing_to_do(trtkit: Run, tmp_path: Path) -> None:
@@ -68,23 +71,58 @@ def damage_no_config(folder: Path) -> str:
     return "config.json is missing"
 
 
+def damage_nan_scale(folder: Path) -> str:
+    name = "model.layers.3.mlp.experts.down_proj_weight_scale"
+    info = tensor(folder, name)
+    overwrite(folder / info.shard, info.begin + 7, b"\xff")
+    return f"{info.shard}, tensor '{name}': 1 block scale(s) are NaN, the first is 0xff at byte {info.begin + 7}"
+
+
+def damage_zero_global_scale(folder: Path) -> str:
+    name = "model.layers.0.self_attn.q_proj.weight_scale_2"
+    info = tensor(folder, name)
+    overwrite(folder / info.shard, info.begin, bytes(4))
+    return f"tensor '{name}': is 0.0, but must be finite and above 0. Quantise the model again with calibration data"
+
+
+def tensor(folder: Path, name: str) -> TensorInfo:
+    with Checkpoint.open(folder) as source:
+        return source.tensors[name]
+
+
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
 @pytest.mark.parametrize(
-    "damage", [damage_truncate, damage_remove_shard, damage_index, damage_config, damage_no_config]
+    "damage",
+    [
+        damage_truncate,
+        damage_remove_shard,
+        damage_index,
+        damage_config,
+        damage_no_config,
+        damage_nan_scale,
+        damage_zero_global_scale,
+    ],
 )
+@pytest.mark.parametrize("target", [(), B200], ids=["cpu", "b200"])
 def test_a_damaged_checkpoint_is_one_line_and_no_bundle(
-    trtkit: Run, sample: Path, tmp_path: Path, damage: Callable[[Path], str]
+    trtkit: Run, sample: Path, tmp_path: Path, damage: Callable[[Path], str], target: tuple[str, ...]
 ) -> None:
     source = tmp_path / "source"
     shutil.copytree(sample, source)
     named = damage(source)
     output = tmp_path / "out"
     overrides = ("--set", f"checkpoint.path={source}", "--set", f"engine.output={output}")
-    result = trtkit("engine", RECIPE, *overrides)
+    result = trtkit("engine", RECIPE, *overrides, *target)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
     assert named in result.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    assert not output.exists()
 
 
 def test_a_missing_folder_says_what_to_do(trtkit: Run, tmp_path: Path) -> None:

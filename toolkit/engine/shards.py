@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from toolkit.checkpoint.files import CHUNK, copy_atomic, sha256_file
 from toolkit.checkpoint.safetensors import Shard, ShardWriter
+from toolkit.checkpoint.scales import check_scales
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.errors import BundleError
 from toolkit.numerics import nvfp4
@@ -19,7 +20,13 @@ Progress = Callable[[int], None]
 
 
 def write_shard(shard: ShardPlan, source: Checkpoint, target: Path, progress: Progress) -> None:
-    """Make ``target`` as planned; it appears whole or not at all."""
+    """Make ``target`` as planned; it appears whole or not at all.
+
+    Raises ``CheckpointError`` for a scale that no quantiser writes, before anything is written.
+    """
+    for action in shard.actions:
+        for name in action.inputs:
+            check_scales(source, name)
     if shard.unchanged:
         copy_atomic(source.path(shard.file), target)
         progress(shard.nbytes)

@@ -6,21 +6,20 @@ experts packed [E, I/2, O] with block scales [E, I/16, O]; one FP32 ``weight_sca
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.checkpoint.safetensors import TensorInfo
+from toolkit.checkpoint.header import TensorInfo
+from toolkit.checkpoint.scales import place, read_block_scales, read_scalar_scale
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.errors import CheckpointError
 from toolkit.numerics import bf16, nvfp4
 from toolkit.numerics.ops import F32
 
 BLOCK = 16
-NAN_CODE = 0x7F  # E4M3, either sign
 PLAIN = ("BF16", "F16", "F32")
 
 
@@ -100,13 +99,14 @@ def read_experts(checkpoint: Checkpoint, prefix: str, experts: int, inputs: int,
 
 def _read_packed(checkpoint: Checkpoint, names: list[str], shape: tuple[int, ...], axis: Literal[-1, -2]) -> Packed:
     weight, scale, global_scale, input_scale = names
+    _expect(checkpoint, global_scale)
     _expect_shape(checkpoint, weight, _divided(shape, axis, 2))
     _expect_shape(checkpoint, scale, _divided(shape, axis, BLOCK))
     return Packed(
         codes=checkpoint.array(weight),
-        scales=_read_scales(checkpoint, scale),
-        global_scale=_read_scalar(checkpoint, global_scale),
-        input_scale=_read_scalar(checkpoint, input_scale) if input_scale in checkpoint.tensors else None,
+        scales=read_block_scales(checkpoint, scale),
+        global_scale=read_scalar_scale(checkpoint, global_scale),
+        input_scale=read_scalar_scale(checkpoint, input_scale) if input_scale in checkpoint.tensors else None,
         axis=axis,
     )
 
@@ -115,31 +115,6 @@ def _divided(shape: tuple[int, ...], axis: int, by: int) -> tuple[int, ...]:
     sizes = list(shape)
     sizes[axis] //= by
     return tuple(sizes)
-
-
-def _read_scales(checkpoint: Checkpoint, name: str) -> NDArray[np.uint8]:
-    info = _expect(checkpoint, name)
-    if info.dtype != "F8_E4M3":
-        raise CheckpointError(f"dtype is {info.dtype}, but must be F8_E4M3", where=_at(checkpoint, name))
-    scales: NDArray[np.uint8] = checkpoint.array(name)
-    nan = np.flatnonzero((scales & NAN_CODE) == NAN_CODE)
-    if nan.size:
-        byte = info.begin + int(nan[0])
-        what = f"{nan.size} block scale(s) are NaN, the first is {int(scales.ravel()[nan[0]]):#04x} at byte {byte}"
-        raise CheckpointError(
-            what, where=_at(checkpoint, name), hint="Quantise the model again, or fetch the file again"
-        )
-    return scales
-
-
-def _read_scalar(checkpoint: Checkpoint, name: str) -> float:
-    if _expect(checkpoint, name).dtype != "F32" or checkpoint.tensors[name].elements != 1:
-        raise CheckpointError("must be one F32 value", where=_at(checkpoint, name))
-    value = float(checkpoint.array(name).reshape(()))
-    if not 0 < value < math.inf:
-        hint = "Quantise the model again with calibration data"
-        raise CheckpointError(f"is {value}, but must be finite and above 0", where=_at(checkpoint, name), hint=hint)
-    return value
 
 
 def _expect(checkpoint: Checkpoint, name: str) -> TensorInfo:
@@ -155,4 +130,4 @@ def _expect_shape(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> 
 
 
 def _at(checkpoint: Checkpoint, name: str) -> str:
-    return f"{checkpoint.folder / checkpoint.tensors[name].shard}, tensor {name!r}"
+    return place(checkpoint.folder, checkpoint.tensors[name])
