@@ -208,6 +208,12 @@ def with_config(folder: Path, source: Path, **changes: Any) -> Path:
             "unknown tensor 'model.layers.5.",
         ),
         ({"num_local_experts": 9}, CheckpointError, "not BF16 [9, 192]"),
+        (
+            {"max_position_embeddings": 2000},
+            PlanError,
+            "config.json: max_position_embeddings: engine.max_seq_len 2048 is beyond the model's context of 2000 tokens. "
+            "Set engine.max_seq_len to at most 2000",
+        ),
     ],
 )
 def test_configs_that_do_not_fit(

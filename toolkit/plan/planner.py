@@ -30,7 +30,7 @@ def make_plan(recipe: Recipe, census: Census, *, predicted: bool = False) -> Pla
     """The plan that takes the checkpoint of ``census`` to the recipe's target.
 
     A target that cannot load it gives a plan with verdict ``refused`` and the reasons. Raises ``PlanError`` for an
-    architecture, release or GPU that trtkit does not know, ``CheckpointError`` for tensors that fit no layout.
+    architecture, release or GPU that trtkit does not know and a context beyond the model's, ``CheckpointError`` for tensors that fit no layout.
     """
     if census.architecture != gpt_oss.ARCHITECTURE:
         raise PlanError(
@@ -40,6 +40,7 @@ def make_plan(recipe: Recipe, census: Census, *, predicted: bool = False) -> Pla
         )
     geometry = gpt_oss.Geometry.from_config(census.config)
     layout = match(census.tensors, geometry)
+    _check_context(recipe, census)
     copies = _copies(recipe, census)
     if recipe.target.runtime == "cpu":
         return Plan(
@@ -158,6 +159,16 @@ def _copies(recipe: Recipe, census: Census) -> tuple[Copy, ...]:
             raise PlanError("there is no tokenizer.json", where=str(folder), hint="Set checkpoint.tokenizer")
         return (*copies, *(Copy("tokenizer", name) for name in names))
     return (*copies, *(Copy("checkpoint", name) for name in TOKENIZER_FILES if name in census.files))
+
+
+def _check_context(recipe: Recipe, census: Census) -> None:
+    limit = census.config.get("max_position_embeddings")
+    if isinstance(limit, int) and recipe.engine.max_seq_len > limit:
+        raise PlanError(
+            f"engine.max_seq_len {recipe.engine.max_seq_len} is beyond the model's context of {limit} tokens",
+            where="config.json: max_position_embeddings",
+            hint=f"Set engine.max_seq_len to at most {limit}",
+        )
 
 
 def _confirm(targets: Targets, release: str) -> str | None:
