@@ -30,7 +30,8 @@ def make_plan(recipe: Recipe, census: Census, *, predicted: bool = False) -> Pla
     """The plan that takes the checkpoint of ``census`` to the recipe's target.
 
     A target that cannot load it gives a plan with verdict ``refused`` and the reasons. Raises ``PlanError`` for an
-    architecture, release or GPU that trtkit does not know and a context beyond the model's, ``CheckpointError`` for tensors that fit no layout.
+    architecture, release or GPU that trtkit does not know and for a context beyond the model's, ``CheckpointError`` for
+    tensors that fit no layout.
     """
     if census.architecture != gpt_oss.ARCHITECTURE:
         raise PlanError(
