@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 recipe=recipes/tiny-gpt-oss/cpu.yaml
-prompt="The open function returns a file object, and"
+prompt="If the file does not exist, the function"
 
 say() { printf '\n\033[1m$ %s\033[0m\n' "$*"; }
 run() {

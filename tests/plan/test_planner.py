@@ -211,7 +211,7 @@ def with_config(folder: Path, source: Path, **changes: Any) -> Path:
         (
             {"max_position_embeddings": 2000},
             PlanError,
-            "engine.max_seq_len 2048 is beyond the model's context of 2000 tokens. Set engine.max_seq_len to at most 2000",
+            "engine.max_seq_len 2048 is beyond the model's context of 2000 tokens. Set engine.max_seq_len to at most",
         ),
     ],
 )

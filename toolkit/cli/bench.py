@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from toolkit.cli.common import echo_json, json_option, load_recipe, recipe_argument, set_option
+from toolkit.cli.common import (
+    URL_VARIABLE,
+    echo_json,
+    json_option,
+    load_recipe,
+    recipe_argument,
+    set_option,
+    terminated_as_interrupted,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -36,7 +43,13 @@ def command() -> None:
 @command.command()
 @recipe_argument
 @set_option
-@click.option("--url", metavar="HOST:PORT", help="Measure the server at this gRPC address instead of starting one.")
+@click.option(
+    "--url",
+    metavar="HOST:PORT",
+    envvar=URL_VARIABLE,
+    show_envvar=True,
+    help="Measure the server at this gRPC address instead of starting one.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the trials in their order; measure and write nothing.")
 @json_option
 def run(recipe_path: Path, overrides: tuple[str, ...], url: str | None, dry_run: bool, as_json: bool) -> None:
@@ -59,7 +72,7 @@ def run(recipe_path: Path, overrides: tuple[str, ...], url: str | None, dry_run:
     argv = ["trtkit", "bench", "run", str(recipe_path)]
     argv += [part for override in overrides for part in ("--set", override)]
     argv += ["--url", url] if url else []
-    with _Display.open() as display, _terminated_as_interrupted():
+    with _Display.open() as display, terminated_as_interrupted():
         result = run_sweep(recipe, url=url, argv=argv, on_event=display.show)
     if as_json:
         echo_json(_result(result))
@@ -138,16 +151,6 @@ def _tally(result: SweepResult) -> str:
     return (
         f"{result.skipped} finished before, {counts['ok']} ok, {counts['failed']} failed, {counts['invalid']} invalid"
     )
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends like Ctrl-C, so that the bench's own server is stopped on the way out."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Display:

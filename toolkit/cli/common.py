@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,10 @@ set_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
+URL_VARIABLE = "TRTKIT_URL"
+"""Environment variable with the gRPC address that ``generate`` and ``bench run`` use by default."""
+
+
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """The recipe at ``path``, or the shipped one of that name (``tiny-gpt-oss/cpu``)."""
     from toolkit import recipe
@@ -31,6 +36,19 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
 
 def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM both raise ``KeyboardInterrupt``, also in a job that a shell started with SIGINT ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from toolkit.cli.common import echo_json, json_option, load_recipe, set_option
+from toolkit.cli.common import URL_VARIABLE, echo_json, json_option, load_recipe, set_option
 
 if TYPE_CHECKING:
     from toolkit.serving.client import TritonClient
@@ -42,7 +43,7 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @click.argument("prompt")
-@click.option("--url", help="Generate on the Triton server at HOST:PORT (gRPC).")
+@click.option("--url", help="Generate on the Triton server at HOST:PORT (gRPC); by default $TRTKIT_URL.")
 @click.option("--model", default="tensorrt_llm", show_default=True, help="Model name on that server.")
 @click.option(
     "--local", "recipe_path", metavar="RECIPE", type=click.Path(path_type=Path), help="Generate without a server."
@@ -83,6 +84,8 @@ def command(
     from toolkit.serving.completion import collect
     from toolkit.serving.deadlines import Deadlines
 
+    if recipe_path is None:
+        url = url or os.environ.get(URL_VARIABLE)
     if (url is None) == (recipe_path is None):
         raise click.UsageError("Give exactly one of --url and --local.")
     text = sys.stdin.read() if prompt == "-" else prompt

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
 from toolkit.engine.bundle import Bundle
 from toolkit.engine.runtime import open_engine
 from toolkit.engine.runtime.protocol import Engine, Request, SamplingParams
-from toolkit.engine.text import Tokenizer, generate_text
+from toolkit.engine.text import TextEvent, Tokenizer, generate_text
 from toolkit.serving.deadlines import Clock, Deadlines
 from toolkit.serving.wire import Chunk
 
@@ -51,15 +52,20 @@ class LocalModel:
         request = Request(f"local#{next(self._numbers)}", ids, sampling)
         events = generate_text(self._engine, self._tokenizer, request, stop, skip_special_tokens=skip_special_tokens)
         clock = Clock(deadlines)
-        while (event := await clock.within(anext(events, None))) is not None:
-            ended = event.finish_reason is not None
-            yield Chunk(
-                text=event.text,
-                token_ids=event.token_ids,
-                received_ns=clock.tick(),
-                finish_reason=event.finish_reason,
-                stop_reason=None if event.stop_reason is None else str(event.stop_reason),
-                prompt_tokens=event.prompt_tokens if ended else None,
-                output_tokens=event.output_tokens if ended else None,
-                logprobs=event.logprobs,
-            )
+        async with aclosing(events):
+            while (event := await clock.within(anext(events, None))) is not None:
+                yield _chunk(event, clock.tick())
+
+
+def _chunk(event: TextEvent, received_ns: int) -> Chunk:
+    ended = event.finish_reason is not None
+    return Chunk(
+        text=event.text,
+        token_ids=event.token_ids,
+        received_ns=received_ns,
+        finish_reason=event.finish_reason,
+        stop_reason=None if event.stop_reason is None else str(event.stop_reason),
+        prompt_tokens=event.prompt_tokens if ended else None,
+        output_tokens=event.output_tokens if ended else None,
+        logprobs=event.logprobs,
+    )
