@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+Run = Callable[..., Result]
+PROMPT = "If the file does not exist, the function"
+# What transformers generates greedily from the same weights dequantised (samples/tiny-gpt-oss/PROVENANCE.md).
+WANTED = " will call the method on the file.\n\nChanged in version 3.3: The function now uses the file"
+
+
+@pytest.fixture
+def built(trtkit: Run, tmp_path: Path) -> tuple[str, ...]:
+    """Arguments that name a built bundle of the sample."""
+    arguments = ("--local", "tiny-gpt-oss/cpu", "--set", f"engine.output={tmp_path / 'out'}")
+    assert trtkit("engine", *arguments[1:]).exit_code == 0
+    return arguments
+
+
+def test_local_text_is_recognisable_and_transformers_own(trtkit: Run, built: tuple[str, ...]) -> None:
+    result = trtkit("generate", PROMPT, *built, "--max-tokens", 40)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(WANTED)
+    assert result.stdout.endswith("\n")
+
+
+def test_a_harmony_turn_ends_by_itself(trtkit: Run, built: tuple[str, ...]) -> None:
+    turn = "<|start|>user<|message|>Explain the datetime module.<|end|><|start|>assistant"
+    result = trtkit("generate", turn, *built, "--max-tokens", 200, "--json", "--keep-special-tokens")
+    completion = json.loads(result.stdout)
+    assert completion["finish_reason"] == "stop"
+    assert completion["text"].startswith("<|channel|>analysis<|message|>")
+    assert "<|end|><|start|>assistant<|channel|>final<|message|>" in completion["text"]
+
+
+def test_json_counts_tokens(trtkit: Run, built: tuple[str, ...]) -> None:
+    completion = json.loads(trtkit("generate", PROMPT, *built, "--max-tokens", 8, "--json").stdout)
+    assert len(completion["token_ids"]) == completion["output_tokens"] == 8
+    assert completion["finish_reason"] == "length"
+    assert WANTED.startswith(completion["text"])
+    assert completion["ttft_s"] > 0
+
+
+def test_a_stop_string_is_left_out(trtkit: Run, built: tuple[str, ...]) -> None:
+    result = trtkit("generate", PROMPT, *built, "--max-tokens", 40, "--stop", "Changed in")
+    assert result.stdout == " will call the method on the file.\n\n\n"
+
+
+def test_the_prompt_may_come_from_stdin(built: tuple[str, ...]) -> None:
+    from click.testing import CliRunner
+
+    from toolkit.cli import main
+
+    result = CliRunner().invoke(main, ["generate", "-", *built, "--max-tokens", "40"], input=PROMPT)
+    assert result.stdout.startswith(WANTED)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--temperature", "-1"), "temperature"),
+        (("--top-p", "0"), "top_p"),
+        (("--max-tokens", "0"), "max_tokens"),
+        (("--stop-token-id", "99999"), "stop_token_ids"),
+    ],
+)
+def test_impossible_sampling_names_the_parameter(
+    trtkit: Run, built: tuple[str, ...], arguments: tuple[str, ...], expected: str
+) -> None:
+    result = trtkit("generate", PROMPT, *built, *arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"error: {expected}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_prompt_beyond_the_context(trtkit: Run, built: tuple[str, ...]) -> None:
+    result = trtkit("generate", "word " * 3000, *built)
+    assert result.exit_code == 1
+    assert "but prompt and output share a context of 2048" in result.stderr
+
+
+def test_no_bundle(trtkit: Run, tmp_path: Path) -> None:
+    result = trtkit("generate", "x", "--local", "tiny-gpt-oss/cpu", "--set", f"engine.output={tmp_path / 'none'}")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"error: {tmp_path / 'none'}: there is no engine bundle. Type: trtkit engine RECIPE\n",
+    )
+
+
+def test_where_to_generate(trtkit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRTKIT_URL", raising=False)
+    result = trtkit("generate", "x")
+    assert result.exit_code == 2
+    assert "Give exactly one of --url and --local." in result.stderr
+
+
+def test_nothing_serves_there(trtkit: Run) -> None:
+    result = trtkit("generate", "x", "--url", "127.0.0.1:1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: ")
+    assert "127.0.0.1:1" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_unknown_option_gets_the_nearest(trtkit: Run) -> None:
+    result = trtkit("generate", "x", "--temprature", "1")
+    assert result.exit_code == 2
+    assert "--temperature" in result.stderr
