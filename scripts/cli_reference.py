@@ -8,13 +8,14 @@ from toolkit.cli import main
 
 
 def sections(command: click.Command, path: str, parent: click.Context | None = None) -> list[str]:
-    context = click.Context(command, info_name=path.rsplit(" ", 1)[-1], parent=parent, terminal_width=100)
+    name = path.rsplit(" ", 1)[-1]
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=100, **command.context_settings)
     out = [f"## {path}\n\n```text\n{command.get_help(context)}\n```\n"]
     if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            child = command.get_command(context, name)
+        for verb in command.list_commands(context):
+            child = command.get_command(context, verb)
             assert child is not None
-            out += sections(child, f"{path} {name}", context)
+            out += sections(child, f"{path} {verb}", context)
     return out
 
 
