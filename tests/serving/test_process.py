@@ -15,7 +15,7 @@ import signal, subprocess, sys, time
 if {stubborn}:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
-print("up", child.pid, flush=True)
+print(f"{{child.pid}}\n", end="", flush=True)
 signal.pause()
 """
 
@@ -23,9 +23,9 @@ signal.pause()
 def start(tmp_path: Path, *, stubborn: bool) -> tuple[Group, int]:
     log = tmp_path / "log"
     group = Group([sys.executable, "-c", PARENT.format(stubborn=stubborn)], cwd=tmp_path, env=os.environ, log=log)
-    while not (words := log.read_text().split()):
+    while not (text := log.read_text()).endswith("\n"):
         assert group.returncode() is None
-    return group, int(words[1])
+    return group, int(text)
 
 
 def gone(pid: int) -> bool:
