@@ -15,7 +15,7 @@ import signal, subprocess, sys, time
 if {stubborn}:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
-print(f"{{child.pid}}\n", end="", flush=True)
+print(child.pid, flush=True)
 signal.pause()
 """
 
