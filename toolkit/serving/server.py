@@ -148,11 +148,11 @@ class Server:
                 raise ServerError("Triton's model process died", where=str(self.log_path))
             time.sleep(10 * POLL_S)
 
-    def stop(self, grace_s: float = 30.0) -> None:
+    def stop(self, grace_s: float = 10.0) -> None:
         """Let running streams end for at most ``grace_s`` seconds, then end everything; safe to call twice.
 
         Leaves no process and no shared memory. A server whose model process is dead cannot stop by itself and is killed
-        at once.
+        at once. The limit also cuts short a Triton that will not unload an idle model, which now and then happens.
         """
         try:
             if self.model_pids and grace_s > 0:
