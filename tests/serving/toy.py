@@ -20,7 +20,8 @@ from pathlib import Path
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
-from toolkit.engine.bundle import Bundle
+from toolkit.checkpoint.files import sha256_file
+from toolkit.engine.bundle import MANIFEST, SCHEMA_VERSION, Bundle
 from toolkit.engine.runtime.protocol import Event, FinishReason, Request, Stats, TokenLogprob
 from toolkit.errors import EngineError, RequestError
 
@@ -155,7 +156,13 @@ serve: {{repository: {folder.parent / "repository"}}}
 bench: {{output: {folder.parent / "results"}}}
 """
     )
-    (folder / "engine.json").write_text(json.dumps({"schema_version": 1, "files": {}}))
+    files = {
+        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": sha256_file(path)}
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    manifest = {"schema_version": SCHEMA_VERSION, "identity": "toy", "weights": "toy", "files": files}
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "source": {}, "verified": {}}))
     return Bundle.open(folder)
 
 
