@@ -28,7 +28,7 @@ def test_build_then_nothing_to_do(trtkit: Run, tmp_path: Path) -> None:
     assert document == {
         "output": str(output),
         "made": False,
-        "resumed_shards": 0,
+        "reused_shards": 0,
         "verified": {"keep": 213},
         "identity": identity,
     }

@@ -49,7 +49,7 @@ def command(recipe_path: Path, overrides: tuple[str, ...], dry_run: bool, as_jso
             {
                 "output": str(output),
                 "made": built.made,
-                "resumed_shards": built.resumed,
+                "reused_shards": built.reused,
                 "verified": built.bundle.manifest["verified"],
                 "identity": built.bundle.manifest["identity"],
             }
@@ -59,5 +59,5 @@ def command(recipe_path: Path, overrides: tuple[str, ...], dry_run: bool, as_jso
         click.echo(f"{output}: nothing changed since it was built; nothing to do")
         return
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(plan.counts().items()))
-    resumed = f" ({built.resumed} shard(s) from an interrupted build)" if built.resumed else ""
-    click.echo(f"{output}: built and verified, tensors: {counts}{resumed}")
+    reused = f"; {built.reused} shard(s) were there already" if built.reused else ""
+    click.echo(f"{output}: built and verified, tensors: {counts}{reused}")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from toolkit import recipe as recipes
 from toolkit.checkpoint.files import sha256_file
 from toolkit.errors import BundleError, RecipeError
@@ -49,6 +51,21 @@ class Bundle:
             raise BundleError(str(error), where=str(folder), hint=_rebuild(folder)) from None
         return cls(folder, manifest, recipe)
 
+    @classmethod
+    def open_for(cls, recipe: recipes.Recipe) -> Bundle:
+        """The bundle at ``recipe.engine.output``; raises ``BundleError`` if it was built from other settings."""
+        bundle = cls.open(recipe.engine.output)
+        asked, built = recipe.absolute().model_dump(), bundle.recipe.model_dump()
+        for section in ("checkpoint", "target", "engine"):
+            for key in asked[section]:
+                if asked[section][key] != built[section][key] and (section, key) != ("engine", "output"):
+                    raise BundleError(
+                        f"it was built with another {section}.{key} than the recipe's",
+                        where=str(bundle.folder),
+                        hint="Type: trtkit engine RECIPE, with the same --set",
+                    )
+        return bundle
+
     @property
     def runtime(self) -> str:
         """``cpu`` or ``tensorrt-llm``."""
@@ -63,10 +80,29 @@ class Bundle:
         return self.folder / CHECKPOINT
 
     def check(self, progress: Callable[[int], None] | None = None) -> None:
-        """Read every file and compare its SHA-256; raises ``BundleError`` naming the first that differs."""
-        for name, entry in self.manifest["files"].items():
+        """Read every file and compare its SHA-256; raises ``BundleError`` naming the first that differs or is extra."""
+        files = self.manifest["files"]
+        if extra := files_in(self.folder) - set(files) - {MANIFEST}:
+            raise BundleError(f"{min(extra)} was not built", where=str(self.folder), hint=_rebuild(self.folder))
+        for name, entry in files.items():
             if sha256_file(self.folder / name, progress) != entry["sha256"]:
                 raise BundleError(f"{name} is not what was built", where=str(self.folder), hint=_rebuild(self.folder))
+
+
+class _File(BaseModel):
+    size: int
+    sha256: str
+
+
+class _Manifest(BaseModel):
+    """What must hold of a manifest before anything in it is believed."""
+
+    schema_version: int
+    identity: str
+    weights: str
+    files: dict[str, _File]
+    source: dict[str, Any]
+    verified: dict[str, int]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -77,15 +113,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(what, where=str(folder), hint="Type: trtkit engine RECIPE")
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
-        version = manifest["schema_version"]
-        manifest["files"].items()
-    except (ValueError, KeyError, TypeError, AttributeError):
+        version = manifest.get("schema_version")
+        if version == SCHEMA_VERSION:
+            _Manifest.model_validate(manifest)
+    except (ValueError, ValidationError, RecursionError, AttributeError):
         raise BundleError("the manifest is damaged", where=str(path), hint=_rebuild(folder)) from None
     if version != SCHEMA_VERSION:
-        raise BundleError(
-            f"the manifest has schema {version}, not {SCHEMA_VERSION}", where=str(path), hint=_rebuild(folder)
-        )
+        what = f"the manifest has schema {version}, not {SCHEMA_VERSION}"
+        raise BundleError(what, where=str(path), hint=_rebuild(folder))
     return manifest
+
+
+def files_in(folder: Path) -> set[str]:
+    """Names of all files below ``folder``, with forward slashes."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
 
 
 def _rebuild(folder: Path) -> str:

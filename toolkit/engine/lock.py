@@ -12,10 +12,9 @@ from toolkit.errors import BundleError
 
 
 @contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Hold ``.<name>.lock`` beside ``output``; the kernel lets go of it when the process ends, however it ends."""
-    path = output.with_name(f".{output.name}.lock")
-    descriptor = _acquire(path, output)
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``; the kernel lets go of it when the process ends, however it ends."""
+    descriptor = _acquire(path)
     try:
         yield
     finally:
@@ -23,15 +22,22 @@ def locked(output: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(path: Path, output: Path) -> int:
+def _acquire(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise BundleError("another build is at work there", where=str(output), hint="Wait for it to end") from None
-        # the holder before may have removed the file between our open and our lock
-        if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+            raise BundleError("another build is at work there", where=str(path), hint="Wait for it to end") from None
+        if _is_still_named(path, descriptor):
             return descriptor
         os.close(descriptor)
+
+
+def _is_still_named(path: Path, descriptor: int) -> bool:
+    """Whether the holder before removed the file between our open and our lock."""
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False

@@ -12,7 +12,7 @@ from toolkit.checkpoint.files import CHUNK, copy_atomic, sha256_file
 from toolkit.checkpoint.safetensors import Shard, ShardWriter
 from toolkit.checkpoint.scales import check_scales
 from toolkit.checkpoint.source import Checkpoint
-from toolkit.errors import BundleError
+from toolkit.errors import BundleError, CheckpointError
 from toolkit.numerics import nvfp4
 from toolkit.plan.types import Action, ShardPlan
 
@@ -44,33 +44,35 @@ def verify_shard(shard: ShardPlan, source: Checkpoint, target: Path, progress: P
     """Check ``target`` against the plan and the source, tensor by tensor; returns its SHA-256.
 
     Kept tensors must have the source's bytes, dequantised ones the codec's result, and there must be no other tensor.
+    Raises ``BundleError`` naming the tensor.
     """
     planned = {str(action.output): action for action in shard.actions if action.output is not None}
-    with Shard.open(target) as written:
+    try:
+        written = Shard.open(target)
+    except CheckpointError as error:
+        raise BundleError(error.what, where=str(target)) from None
+    with written:
         if set(written.tensors) != set(planned):
             odd = min(set(written.tensors) ^ set(planned))
-            raise BundleError(f"tensor {odd!r} is missing or not planned", where=str(target), hint="Build again")
+            raise BundleError(f"tensor {odd!r} is missing or not planned", where=str(target))
         for name, action in planned.items():
             info = written.tensors[name]
             if (info.dtype, info.shape) != (action.dtype, action.shape):
-                raise BundleError(f"tensor {name!r} has another dtype or shape", where=str(target), hint="Build again")
+                raise BundleError(f"tensor {name!r} has another dtype or shape than planned", where=str(target))
             _compare(written.raw(name), action, source, target)
             progress(action.nbytes)
     return sha256_file(target)
 
 
 def _compare(found: memoryview, action: Action, source: Checkpoint, target: Path) -> None:
-    position = 0
+    """Dtype and shape agree already, so both have the same number of bytes."""
+    begin = 0
     for piece in _pieces(action, source, lambda _: None):
-        if found[position : position + len(piece)] != piece:
-            raise BundleError(
-                f"tensor {action.output!r} differs from its source at byte {position} or after",
-                where=str(target),
-                hint="Build again",
-            )
-        position += len(piece)
-    if position != len(found):
-        raise BundleError(f"tensor {action.output!r} is too long", where=str(target), hint="Build again")
+        part = found[begin : begin + len(piece)]
+        if part != piece:
+            byte = begin + int(np.flatnonzero(np.frombuffer(part, np.uint8) != np.frombuffer(piece, np.uint8))[0])
+            raise BundleError(f"tensor {action.output!r} differs from its source at byte {byte}", where=str(target))
+        begin += len(piece)
 
 
 def _pieces(action: Action, source: Checkpoint, progress: Progress) -> Iterator[memoryview]:
