@@ -114,8 +114,9 @@ class ToyEngine:
         return Stats(running, waiting, SLOTS, 0, SLOTS * CONTEXT, 0, 0, 0, self.finished, self.cancelled)
 
     def close(self) -> None:
+        self._ended = self._ended or "the engine was closed"
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._end, "the engine was closed")
+            self._loop.call_soon_threadsafe(self._end, self._ended)
 
     def _end(self, what: str) -> None:
         self._ended = what
