@@ -5,7 +5,8 @@
     ├── CheckpointError        a checkpoint's files contradict each other or the format
     ├── PlanError              no legal way from this checkpoint to this target
     ├── BundleError            an engine bundle is missing, stale or damaged
-    ├── EngineError            the runtime cannot start or has died
+    ├── EngineError            the runtime cannot start, is closed or failed at one request
+    │   ├── EngineDeadError    the runtime has died and serves nothing more
     │   └── RequestError       one request is not acceptable; the engine goes on
     ├── ServerError            Triton cannot be rendered, started or stopped
     ├── ClientError            a gRPC call failed
@@ -52,7 +53,11 @@ class BundleError(TrtkitError):
 
 
 class EngineError(TrtkitError):
-    """The runtime cannot start or has died."""
+    """The runtime cannot start, is closed or failed at one request."""
+
+
+class EngineDeadError(EngineError):
+    """The runtime has died: it serves nothing more until it is started again."""
 
 
 class RequestError(EngineError):

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit.engine.runtime.protocol import SamplingParams
-from toolkit.engine.runtime.sampling import Sampler, validate
-from toolkit.errors import RequestError
+from toolkit.engine.runtime.sampling import RANGES, Range, Sampler, validate
+from toolkit.errors import EngineError, RequestError
 
 VOCAB = 16
 LOGITS = np.log(np.array([0.4, 0.25, 0.15, 0.1, 0.06, 0.04] + [1e-12] * 10)).astype(np.float32)
@@ -182,6 +182,7 @@ def test_a_draw_always_obeys_its_filters(
         ("temperature", -0.1),
         ("temperature", math.nan),
         ("temperature", math.inf),
+        ("temperature", 100.1),
         ("top_k", -1),
         ("top_p", 0.0),
         ("top_p", 1.1),
@@ -191,9 +192,15 @@ def test_a_draw_always_obeys_its_filters(
         ("seed", -1),
         ("seed", 2**64),
         ("repetition_penalty", 0.0),
+        ("repetition_penalty", 1e-50),
+        ("repetition_penalty", 100.1),
         ("repetition_penalty", math.inf),
         ("presence_penalty", math.nan),
+        ("presence_penalty", -3e38),
+        ("presence_penalty", 2.1),
         ("frequency_penalty", math.inf),
+        ("frequency_penalty", -3e38),
+        ("frequency_penalty", -2.1),
         ("stop_token_ids", (VOCAB,)),
         ("stop_token_ids", (-1,)),
         ("logprobs", -1),
@@ -217,7 +224,7 @@ def test_validate_accepts_the_edges() -> None:
             top_p=1.0,
             min_p=1.0,
             seed=2**64 - 1,
-            repetition_penalty=0.1,
+            repetition_penalty=float(np.float32(0.01)),
             presence_penalty=-2.0,
             frequency_penalty=2.0,
             stop_token_ids=(VOCAB - 1,),
@@ -225,3 +232,105 @@ def test_validate_accepts_the_edges() -> None:
         ),
         VOCAB,
     )
+
+
+def test_a_message_stays_short_whatever_was_asked() -> None:
+    with pytest.raises(RequestError) as caught:
+        validate(SamplingParams(stop_token_ids=tuple(range(VOCAB)) * 1000 + (VOCAB,)), VOCAB)
+    assert caught.value.what == f"stop_token_ids is (0, 1, 2, 3, 4, 5, ...), but must be token ids below {VOCAB}"
+
+
+@pytest.mark.parametrize(
+    ("values", "eos"),
+    [({"stop_token_ids": range(VOCAB)}, ()), ({"stop_token_ids": range(3, VOCAB)}, (0, 1, 2, 99))],
+)
+def test_min_tokens_need_a_token_that_does_not_end(values: dict[str, Any], eos: tuple[int, ...]) -> None:
+    sampling = SamplingParams(min_tokens=4, stop_token_ids=tuple(values["stop_token_ids"]))
+    with pytest.raises(RequestError, match=f"^stop_token_ids and end tokens are all {VOCAB} tokens there are"):
+        validate(sampling, VOCAB, eos)
+    validate(replace(sampling, min_tokens=0), VOCAB, eos)
+    validate(replace(sampling, stop_token_ids=sampling.stop_token_ids[1:]), VOCAB, eos)
+    if eos:
+        validate(replace(sampling, ignore_eos=True), VOCAB, eos)
+
+
+def test_every_range_is_of_a_parameter_and_holds_its_default() -> None:
+    for name, allowed in RANGES.items():
+        default = getattr(SamplingParams(), name)
+        assert default is None or default in allowed
+
+
+@pytest.mark.parametrize(
+    ("allowed", "inside", "outside", "text"),
+    [
+        (Range(1), (1, 10**12), (0, math.nan), "at least 1"),
+        (Range(0, above=True), (1e-9,), (0, -1), "above 0"),
+        (Range(0, 1, above=True), (0.1, 1), (0, 1.1, math.nan), "above 0 and at most 1"),
+        (Range(-2, 2), (-2, 0, 2), (-2.1, 2.1, math.inf), "between -2 and 2"),
+    ],
+)
+def test_a_range(allowed: Range, inside: tuple[float, ...], outside: tuple[float, ...], text: str) -> None:
+    assert [value for value in (*inside, *outside) if value in allowed] == list(inside)
+    assert str(allowed) == text
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_no_numbers_are_an_error_of_the_request(value: float, temperature: float) -> None:
+    logits = np.full(VOCAB, value, np.float32)
+    with pytest.raises(EngineError, match=rf"^no token can be chosen: the largest logit is {value}$"):
+        sampler(temperature=temperature).choose(logits)
+
+
+@st.composite
+def accepted(draw: st.DrawFn) -> tuple[SamplingParams, tuple[int, ...]]:
+    """Any parameters that ``validate`` accepts, with the model's end tokens."""
+
+    def inside(name: str) -> st.SearchStrategy[float]:
+        return st.floats(RANGES[name].low, RANGES[name].high, exclude_min=RANGES[name].above)
+
+    max_tokens = draw(st.integers(1, 8))
+    sampling = SamplingParams(
+        max_tokens=max_tokens,
+        min_tokens=draw(st.integers(0, max_tokens)),
+        temperature=draw(inside("temperature")),
+        top_k=draw(st.integers(0, VOCAB + 1)),
+        top_p=draw(inside("top_p")),
+        min_p=draw(inside("min_p")),
+        seed=draw(st.none() | st.integers(0, 2**64 - 1)),
+        repetition_penalty=draw(inside("repetition_penalty")),
+        presence_penalty=draw(inside("presence_penalty")),
+        frequency_penalty=draw(inside("frequency_penalty")),
+        stop_token_ids=tuple(draw(st.sets(st.integers(0, VOCAB - 1), max_size=VOCAB - 1))),
+        ignore_eos=draw(st.booleans()),
+        logprobs=draw(st.none() | st.integers(0, VOCAB)),
+    )
+    eos = tuple(draw(st.sets(st.integers(0, VOCAB + 3), max_size=3)))
+    try:
+        validate(sampling, VOCAB, eos)
+    except RequestError:
+        sampling = replace(sampling, min_tokens=0)
+        validate(sampling, VOCAB, eos)
+    return sampling, eos
+
+
+LOGIT = st.floats(-1e4, 1e4, width=32)
+
+
+@settings(max_examples=300)
+@given(
+    accepted(),
+    st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=5),
+    st.lists(st.lists(LOGIT, min_size=VOCAB, max_size=VOCAB), min_size=1, max_size=3),
+)
+def test_whatever_is_accepted_chooses_a_token(
+    asked: tuple[SamplingParams, tuple[int, ...]], prompt: list[int], rows: list[list[float]]
+) -> None:
+    sampling, eos = asked
+    chooser = Sampler(sampling, tuple(prompt), VOCAB, eos)
+    for number in range(sampling.max_tokens):
+        token, found = chooser.choose(np.array(rows[number % len(rows)], np.float32))
+        assert 0 <= token < VOCAB
+        assert number >= sampling.min_tokens or token not in chooser.ends
+        assert (found is None) == (sampling.logprobs is None)
+        assert found is None or math.isfinite(found.logprob)

@@ -78,7 +78,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A snapshot of the engine. Counts are since start; ``slots`` is the largest batch."""
+    """A snapshot of the engine. Counts are since start; ``slots`` is the largest batch.
+
+    ``finished`` ended by themselves; ``cancelled`` were ended by the caller, which is also how ``toolkit.engine.text``
+    ends one at a stop string; ``failed`` ended with an error of their own.
+    """
 
     running: int
     waiting: int
@@ -90,6 +94,7 @@ class Stats:
     generated_tokens: int
     finished: int
     cancelled: int
+    failed: int = 0
 
 
 class Engine(Protocol):
@@ -101,8 +106,9 @@ class Engine(Protocol):
         """Queue ``request`` and yield its events until one carries a finish reason.
 
         Raises ``RequestError`` at once for a prompt that is empty or longer than the context, a token id outside the
-        vocabulary, a duplicate id or an impossible sampling parameter; ``EngineError`` when the engine dies. Closing
-        the iterator early cancels the request.
+        vocabulary, a duplicate id or an impossible sampling parameter; ``EngineDeadError`` when the engine dies or has
+        died; another ``EngineError`` when it is closed, or when this request alone fails. Closing the iterator early
+        cancels the request.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.engine.runtime.cpu.scheduler import Outcome, Scheduler, Sequence, Step
+from toolkit.engine.runtime.cpu.scheduler import Failure, Outcome, Scheduler, Sequence, Step
 from toolkit.engine.runtime.protocol import Request, SamplingParams
 from toolkit.engine.runtime.sampling import Sampler
 
@@ -36,7 +36,9 @@ def run(made: Scheduler, token: int = 7) -> tuple[list[tuple[str, int]], list[Ou
     assert step is not None
     logits = np.zeros((len(step.logit_rows_R), VOCAB), np.float32)
     logits[:, token] = 1
-    return spans(step), made.complete(step, logits)
+    outcomes = made.complete(step, logits)
+    assert not any(isinstance(outcome, Failure) for outcome in outcomes)
+    return spans(step), [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
 
 
 def test_decode_first_then_chunks_in_order_of_arrival() -> None:
@@ -137,3 +139,19 @@ def test_every_request_of_a_crowd_completes() -> None:
             name = outcome.sequence.request.request_id
             made_tokens[name] = made_tokens.get(name, 0) + 1
     assert made_tokens == {str(n): 1 + n % 5 for n in range(40)}
+
+
+def test_logits_that_nothing_can_be_chosen_by_end_their_request_alone() -> None:
+    a, b = sequence("a", 2), sequence("b", 2)
+    made = scheduler(a, b, slots=2)
+    step = made.next_step()
+    assert step is not None
+    logits = np.zeros((2, VOCAB), np.float32)
+    logits[0, 5] = np.nan
+    failure, outcome = made.complete(step, logits)
+    assert isinstance(failure, Failure)
+    assert isinstance(outcome, Outcome)
+    assert (failure.sequence, failure.error.what) == (a, "no token can be chosen: the largest logit is nan")
+    assert (outcome.sequence, outcome.token, a.slot, made.running) == (b, 0, None, [b])
+    made.add(sequence("c", 2))
+    assert spans(made.next_step()) == [("c", 2), ("b", 1)]

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Self
 
 from toolkit.checkpoint.source import Checkpoint
+from toolkit.engine.runtime.cpu.batch import F32
 from toolkit.engine.runtime.cpu.blas import set_threads
 from toolkit.engine.runtime.cpu.model import Model
-from toolkit.engine.runtime.cpu.scheduler import Outcome, Scheduler, Sequence
+from toolkit.engine.runtime.cpu.scheduler import Failure, Outcome, Scheduler, Sequence, Step
 from toolkit.engine.runtime.cpu.stream import EventStream, Mailbox
 from toolkit.engine.runtime.cpu.weights import ExpertStorage, Precision, load_weights, read_config
 from toolkit.engine.runtime.end_tokens import read_eos_ids
 from toolkit.engine.runtime.protocol import Event, Request, Stats
 from toolkit.engine.runtime.sampling import Sampler, validate
-from toolkit.errors import EngineError, RequestError
+from toolkit.errors import EngineDeadError, EngineError, RequestError
 
 
 class CpuEngine:
@@ -38,7 +39,7 @@ class CpuEngine:
         self._live: dict[str, Sequence] = {}
         self._mailboxes: dict[Sequence, Mailbox] = {}
         self._cancelled: set[Sequence] = set()
-        self._totals = Stats(0, 0, self._scheduler.slots, 0, self._scheduler.slots * max_seq_len, 0, 0, 0, 0, 0)
+        self._totals = Stats(0, 0, self._scheduler.slots, 0, self._scheduler.slots * max_seq_len, 0, 0, 0, 0, 0, 0)
         self._ended: EngineError | None = None
         self._closing = False
         self._wake = threading.Condition()
@@ -84,7 +85,7 @@ class CpuEngine:
         sequence = Sequence(request, sampler)
         with self._wake:
             if self._ended is not None:
-                raise EngineError(self._ended.what)
+                raise type(self._ended)(self._ended.what)
             if request.request_id in self._live:
                 raise RequestError(f"request id {request.request_id!r} is in use")
             self._live[request.request_id] = sequence
@@ -103,7 +104,7 @@ class CpuEngine:
         if not (min(request.prompt_ids) >= 0 and max(request.prompt_ids) < vocab_size):
             outside = next(token for token in request.prompt_ids if not 0 <= token < vocab_size)
             raise RequestError(f"prompt token {outside} is outside the vocabulary of {vocab_size}")
-        validate(request.sampling, vocab_size)
+        validate(request.sampling, vocab_size, self._eos_ids)
 
     def cancel(self, request_id: str) -> None:
         with self._wake:
@@ -149,15 +150,22 @@ class CpuEngine:
             return True
         logits_RV = self._model.step(step.tokens_T, step.positions_T, step.slots_T, step.logit_rows_R)
         with self._wake:
-            prompt_rows = sum(span.count for span in step.spans if not span.sequence.generated)
-            outcomes = self._scheduler.complete(step, logits_RV)
-            self._count(steps=1, prompt_tokens=prompt_rows, generated_tokens=len(outcomes))
-            now = time.monotonic_ns()
-            for outcome in outcomes:
-                self._report(outcome, now)
+            self._settle(step, logits_RV)
         return True
 
+    def _settle(self, step: Step, logits_RV: F32) -> None:
+        """Turn a step's logits into events, or into an error for a request that nothing can be chosen for."""
+        prompt_rows = sum(span.count for span in step.spans if not span.sequence.generated)
+        self._count(steps=1, prompt_tokens=prompt_rows)
+        now = time.monotonic_ns()
+        for outcome in self._scheduler.complete(step, logits_RV):
+            if isinstance(outcome, Failure):
+                self._fail(outcome)
+            else:
+                self._report(outcome, now)
+
     def _report(self, outcome: Outcome, now: int) -> None:
+        self._count(generated_tokens=1)
         stopped = outcome.token if outcome.finish_reason == "stop" else None
         logprobs = () if outcome.logprob is None else (outcome.logprob,)
         event = Event((outcome.token,), now, logprobs, outcome.finish_reason, stopped)
@@ -166,6 +174,11 @@ class CpuEngine:
         if outcome.finish_reason is not None:
             self._count(finished=1)
             self._forget(outcome.sequence)
+
+    def _fail(self, failure: Failure) -> None:
+        self._mailboxes[failure.sequence].post(failure.error)
+        self._count(failed=1)
+        self._forget(failure.sequence)
 
     def _drop_cancelled(self) -> None:
         # swapped first: a stream that is collected meanwhile may add itself
@@ -185,10 +198,13 @@ class CpuEngine:
         self._totals = replace(self._totals, **{name: getattr(self._totals, name) + n for name, n in more.items()})
 
     def _end(self, cause: BaseException | None) -> None:
-        what = "the engine was closed" if cause is None else f"the engine died: {type(cause).__name__}: {cause}"
+        if cause is None:
+            ended = EngineError("the engine was closed")
+        else:
+            ended = EngineDeadError(f"the engine died: {type(cause).__name__}: {cause}")
         with self._wake:
-            self._ended = EngineError(what)
+            self._ended = ended
             for mailbox in self._mailboxes.values():
-                mailbox.post(EngineError(what))
+                mailbox.post(type(ended)(ended.what))
             self._live.clear()
             self._mailboxes.clear()

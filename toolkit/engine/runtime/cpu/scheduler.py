@@ -16,6 +16,7 @@ import numpy as np
 from toolkit.engine.runtime.cpu.batch import F32, Ints
 from toolkit.engine.runtime.protocol import FinishReason, Request, TokenLogprob
 from toolkit.engine.runtime.sampling import Sampler
+from toolkit.errors import EngineError
 
 
 @dataclass(eq=False, slots=True)
@@ -74,6 +75,14 @@ class Outcome:
     finish_reason: FinishReason | None
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No token could be chosen for ``sequence``; it has left its slot."""
+
+    sequence: Sequence
+    error: EngineError
+
+
 class Scheduler:
     """Not thread-safe. ``slots`` is at most ``max_num_tokens``, so that every decoding request fits into a step."""
 
@@ -115,15 +124,19 @@ class Scheduler:
         chosen = sorted((s for s in self.running if id(s) in counts), key=_slot)
         return _step([Span(sequence, counts[id(sequence)]) for sequence in chosen])
 
-    def complete(self, step: Step, logits_RV: F32) -> list[Outcome]:
-        """Take the step's logits: choose the next tokens, end what is done."""
+    def complete(self, step: Step, logits_RV: F32) -> list[Outcome | Failure]:
+        """Take the step's logits: choose the next tokens, end what is done and what nothing can be chosen for."""
         sampling = [span for span in step.spans if span.samples]
         for span in step.spans:
             span.sequence.computed += span.count
         return [self._advance(span.sequence, row) for span, row in zip(sampling, logits_RV, strict=True)]
 
-    def _advance(self, sequence: Sequence, logits_V: F32) -> Outcome:
-        token, logprob = sequence.sampler.choose(logits_V)
+    def _advance(self, sequence: Sequence, logits_V: F32) -> Outcome | Failure:
+        try:
+            token, logprob = sequence.sampler.choose(logits_V)
+        except EngineError as error:
+            self.remove(sequence)
+            return Failure(sequence, error)
         sequence.tokens.append(token)
         reason: FinishReason | None = None
         if token in sequence.sampler.ends:
