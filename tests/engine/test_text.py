@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.engine.runtime.protocol import Event, Request, SamplingParams, Stats
-from toolkit.engine.text import TextEvent, TextStream, Tokenizer, generate_text
+from toolkit.engine.text import MAX_STOP_LENGTH, MAX_STOPS, TextEvent, TextStream, Tokenizer, generate_text
 from toolkit.errors import CheckpointError, RequestError
 
 RETURN, END = 256, 257
@@ -131,9 +131,34 @@ def test_special_tokens_can_stop_a_stream_that_shows_them() -> None:
     assert (stream.push([97, END, 98]), stream.stopped) == ("a", "<|end|>")
 
 
-def test_an_empty_stop_string_is_refused() -> None:
-    with pytest.raises(RequestError, match="a stop string must not be empty"):
-        TextStream(TOKENIZER, ["x", ""])
+@pytest.mark.parametrize(
+    ("stop", "what"),
+    [
+        (["x", ""], "stop has a string of 0 characters, but one has 1 to 256"),
+        (["x" * 257], "stop has a string of 257 characters, but one has 1 to 256"),
+        ([f"x{n}" for n in range(65)], "stop has 65 strings, but may have 64"),
+    ],
+)
+def test_stop_strings_that_are_refused(stop: list[str], what: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        TextStream(TOKENIZER, stop)
+    assert caught.value.what == what
+
+
+def test_refused_stop_strings_reach_no_engine() -> None:
+    engine = ScriptedEngine(*said("a"))
+    with pytest.raises(RequestError, match="stop has 20000 strings"):
+        collect(engine, [str(n) for n in range(20_000)])
+    assert (engine.submitted, engine.cancelled) == ([], [])
+
+
+def test_as_many_and_as_long_stop_strings_as_there_may_be() -> None:
+    stop = [chr(97 + n % 26) * (MAX_STOP_LENGTH - n // 26) for n in range(MAX_STOPS)]
+    stream = TextStream(TOKENIZER, stop)
+    # "b" may begin one until there are as many as in the shortest of its kind
+    shortest = min(len(one) for one in stop if one[0] == "b")
+    text = "".join(stream.push([byte]) for byte in b"xa" + b"b" * shortest)
+    assert (text, stream.stopped) == ("xa", "b" * shortest)
 
 
 BYTES = st.lists(st.one_of(st.sampled_from(b"ab"), st.sampled_from("é€🙂".encode()), st.integers(0, 257)), max_size=30)
@@ -170,9 +195,11 @@ class ScriptedEngine:
 
     def __init__(self, *events: Event) -> None:
         self._events = events
+        self.submitted: list[str] = []
         self.cancelled: list[str] = []
 
     async def submit(self, request: Request) -> AsyncIterator[Event]:
+        self.submitted.append(request.request_id)
         for event in self._events:
             yield event
 

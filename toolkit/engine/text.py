@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from toolkit.engine.runtime.protocol import Engine, FinishReason, Request, Token
 from toolkit.errors import CheckpointError, RequestError
 
 REPLACEMENT = "�"  # what a byte sequence that is not UTF-8 decodes to
+MAX_STOPS = 64
+MAX_STOP_LENGTH = 256
+"""How many stop strings a request may have, and of how many characters: every piece of text is held against them."""
 
 
 class Tokenizer:
@@ -51,15 +55,16 @@ class Tokenizer:
 class TextStream:
     """Deltas whose sum is the text of all pushed tokens, cut before the first stop string that completes.
 
-    A character is sent once all of its bytes are there; text that may be the start of a stop string waits.
+    A character is sent once all of its bytes are there; text that may be the start of a stop string waits. Raises
+    RequestError for more than ``MAX_STOPS`` stop strings, and for one that is empty or beyond ``MAX_STOP_LENGTH``.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), skip_special_tokens: bool = True) -> None:
-        if "" in stop:
-            raise RequestError("a stop string must not be empty")
+        _check_stop(stop)
         self.stopped: str | None = None
         self._tokenizer = tokenizer
-        self._stop = tuple(stop)
+        self._stop = sorted(set(stop))
+        self._longest = max(map(len, stop), default=1)
         self._skip_special_tokens = skip_special_tokens
         self._ids: list[int] = []  # since the text last ended with a whole character
         self._taken = 0  # characters of their text that have moved on to ``_held``
@@ -99,11 +104,21 @@ class TextStream:
 
     def _possible_start(self, text: str) -> int:
         """The length of the longest end of ``text`` that begins a stop string."""
-        longest = min(len(text), max((len(stop) for stop in self._stop), default=1) - 1)
-        for length in range(longest, 0, -1):
-            if any(stop.startswith(text[-length:]) for stop in self._stop):
+        for length in range(min(len(text), self._longest - 1), 0, -1):
+            end = text[-length:]
+            # in sorted order, what begins with ``end`` follows it at once
+            following = bisect_left(self._stop, end)
+            if following < len(self._stop) and self._stop[following].startswith(end):
                 return length
         return 0
+
+
+def _check_stop(stop: Sequence[str]) -> None:
+    if len(stop) > MAX_STOPS:
+        raise RequestError(f"stop has {len(stop)} strings, but may have {MAX_STOPS}")
+    for one in stop:
+        if not 1 <= len(one) <= MAX_STOP_LENGTH:
+            raise RequestError(f"stop has a string of {len(one)} characters, but one has 1 to {MAX_STOP_LENGTH}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +149,7 @@ async def generate_text(
 
     The text of the token that ends a request is not part of the text. A stop string cancels the request; the text of
     the first ``min_tokens`` tokens does not count towards one. Raises what ``Engine.submit`` raises, and RequestError
-    for an empty stop string.
+    for stop strings that ``TextStream`` does not take.
     """
     stream = TextStream(tokenizer, stop, skip_special_tokens)
     output_tokens, ended = 0, False
