@@ -42,18 +42,11 @@ def test_point_id_is_that_of_the_conditions() -> None:
         assert replace(point, **{name: 99}).point_id != point.point_id
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"isl": (8, 0)}, "bench.isl: 0 is below 1"),
-        ({"osl": (-3,)}, "bench.osl: -3 is below 1"),
-        ({"concurrency": (1, 2, 1)}, "bench.concurrency: 1 stands twice. Ask for more trials with bench.repeats"),
-    ],
-)
-def test_impossible_axes(changes: dict[str, object], message: str) -> None:
+@pytest.mark.parametrize("axis", ["isl", "osl", "concurrency"])
+def test_a_value_that_stands_twice(axis: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        plan_trials(bench(**changes))
-    assert str(caught.value) == message
+        plan_trials(bench(**{axis: (1, 2, 1)}))
+    assert str(caught.value) == f"bench.{axis}: 1 stands twice. Ask for more trials with bench.repeats"
 
 
 def test_a_point_longer_than_the_engine_holds(recipe: Recipe) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,9 +67,65 @@ def test_overrides_replace_values_and_keep_their_text(tmp_path: Path) -> None:
     assert loaded.checkpoint.path == Path("here"), "an override counts from the current folder"
 
 
-def test_a_new_source_replaces_the_old_one(tmp_path: Path) -> None:
-    section = recipe.load(write(tmp_path), ["checkpoint.repo=a/b", "checkpoint.revision=main"]).checkpoint
-    assert (section.path, section.repo, section.revision) == (None, "a/b", "main")
+def test_a_new_source_replaces_the_old_one_with_its_revision_and_tokenizer(tmp_path: Path) -> None:
+    old = MINIMAL.replace("  path: weights", "  repo: old/one\n  revision: v1\n  tokenizer: words")
+    path = write(tmp_path, old)
+
+    def source(*overrides: str) -> dict[str, str]:
+        return recipe.load(path, overrides).checkpoint.model_dump(mode="json", exclude_none=True)
+
+    assert source() == {"repo": "old/one", "revision": "v1", "tokenizer": str(tmp_path / "words")}
+    assert source("checkpoint.repo=a/b") == {"repo": "a/b"}
+    assert source("checkpoint.revision=v2", "checkpoint.repo=a/b") == {"repo": "a/b", "revision": "v2"}
+    assert source("checkpoint.tokenizer=mine", "checkpoint.path=x") == {"path": "x", "tokenizer": "mine"}
+    assert source("checkpoint.path=x", "checkpoint.repo=a/b") == {"repo": "a/b"}, "the last one counts"
+    assert source("checkpoint.revision=v2")["tokenizer"] == str(tmp_path / "words")
+
+
+def test_paths_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    path = write(tmp_path, MINIMAL.replace("weights", "~/weights").replace(": out", ": ~/out"))
+    loaded = recipe.load(path, ["bench.prompts=~/text"])
+    assert (loaded.checkpoint.path, loaded.engine.output, loaded.bench.prompts) == (
+        Path("/home/me/weights"),
+        Path("/home/me/out"),
+        Path("/home/me/text"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('"a\\0b"', "a path cannot hold a NUL character"),
+        ("~nouser/x", "no home folder is known for ~nouser"),
+        ("/", "the root folder is not a place for this"),
+        ("//", "the root folder is not a place for this"),
+        ("[a]", "a path is text"),
+    ],
+)
+@pytest.mark.parametrize("key", ["engine.output", "checkpoint.path", "bench.prompts"])
+def test_bad_paths_are_refused_in_the_file_and_on_the_command_line(
+    tmp_path: Path, key: str, text: str, reason: str
+) -> None:
+    section, name = key.split(".")
+    lines = [line for line in MINIMAL.splitlines(keepends=True) if not line.startswith(f"  {name}:")]
+    if name == "output":  # bench has one, too
+        lines.append("  output: results\n")
+    lines.insert(lines.index(f"{section}:\n") + 1, f"  {name}: {text}\n")
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    path = write(bad, "".join(lines))
+    line = lines.index(f"{section}:\n") + 2
+    assert message(path).startswith(f"{path}:{line}: {key}: {reason}")
+    override = f"{section}.{name}={text}"
+    assert message(write(tmp_path), override).startswith(f"--set {override}: {key}: {reason}")
+
+
+def test_a_recipe_is_read_as_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("locale.getpreferredencoding", lambda *_: "ascii")
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(("# grün\n" + MINIMAL.replace("weights", "gewichte-ü")).encode())
+    assert recipe.load(path).checkpoint.path == tmp_path / "gewichte-ü"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +142,11 @@ def test_a_new_source_replaces_the_old_one(tmp_path: Path) -> None:
             "  runtime: tensorrt-llm",
             "{path}:4: target: runtime tensorrt-llm needs target.release and target.gpu",
         ),
+        (
+            "  output: out",
+            '  output: ""',
+            "{path}:7: engine.output: give a path; this is empty",
+        ),
         ("name: tiny\n", "", "{path}: missing key 'name'. Type: trtkit recipes show tiny-gpt-oss/cpu"),
         (
             "  path: weights",
@@ -98,6 +160,24 @@ def test_a_new_source_replaces_the_old_one(tmp_path: Path) -> None:
         ),
         ("name: tiny", "name: tiny\nname: twice", "{path}:2: 'name' stands twice. Keep one"),
         ("name: tiny", "name: [", "{path}:3: not YAML: expected ',' or ']', but got ':'"),
+        ("name: tiny", "\nname: a\x07", "{path}:2: not YAML: special characters are not allowed"),
+        ("name: tiny", "name: " + "[" * 50_000, "{path}:1: nested more than 16 deep"),
+        ("name: tiny", "name: " + "{a: " * 50_000, "{path}:1: nested more than 16 deep"),
+        ("name: tiny", "name: &n tiny\nx: [*n, *n]", "{path}:2: aliases are not allowed in a recipe. Write it out"),
+        (MINIMAL, "[]", "{path}: a recipe is a mapping of sections. Type: trtkit recipes show tiny-gpt-oss/cpu"),
+        (MINIMAL, "", "{path}: a recipe is a mapping of sections. Type: trtkit recipes show tiny-gpt-oss/cpu"),
+        (
+            "  output: results",
+            "  output: results\n  isl: [8, 0]",
+            "{path}:12: bench.isl.1: input should be greater than or equal to 1, not '0'",
+        ),
+        (
+            "  repository: repo",
+            "  repository: repo\n  model_name: ..",
+            "{path}:10: serve.model_name: string should match pattern",
+        ),
+        ("  path: weights", "  repo: ../up", "{path}:3: checkpoint.repo: string should match pattern"),
+        ("  path: weights", "  repo: a/b\n  revision: ../x", "{path}:4: checkpoint.revision: string should match"),
     ],
 )
 def test_bad_recipes_say_what_where_and_what_next(tmp_path: Path, old: str, new: str, expected: str) -> None:
@@ -113,16 +193,49 @@ def test_bad_recipes_say_what_where_and_what_next(tmp_path: Path, old: str, new:
             "engine.max_batch=4",
             "--set engine.max_batch=4: unknown key 'engine.max_batch'. Did you mean 'max_batch_size'?",
         ),
-        ("name.x=1", "--set name.x=1: 'name' is a value, not a section"),
+        ("engine.output=", "--set engine.output=: engine.output: give a path; this is empty"),
+        ("name.x=1", "--set name.x=1: 'name' is a value, not a section. Type: --set name=VALUE"),
+        (
+            "checkpoint.path=",
+            "--set checkpoint.path=: checkpoint: give exactly one of checkpoint.path and checkpoint.repo",
+        ),
+        (
+            "target.runtime=tensorrt-llm",
+            "--set target.runtime=tensorrt-llm: target: runtime tensorrt-llm needs target.release and target.gpu, "
+            "for example 1.2.1 and b200",
+        ),
         (
             "engine.max_seq_len=1",
             "--set engine.max_seq_len=1: engine.max_seq_len: input should be greater than or equal to 2, not '1'",
         ),
-        ("target.parallel.ep=3", "--set target.parallel.ep=3: target.parallel: ep 3 does not divide tp 1"),
+        (
+            "target.parallel.ep=3",
+            "--set target.parallel.ep=3: target.parallel: ep 3 does not divide tp 1. Choose ep among",
+        ),
+        (
+            "bench.osl=" + "[" * 1000,
+            "--set bench.osl=" + "[" * 44 + "...: bench.osl: input should be a valid tuple, not '" + "[" * 59 + "...",
+        ),
+        ("checkpoint.repo=a", "--set checkpoint.repo=a: checkpoint.repo: string should match pattern"),
+        ("checkpoint.repo=a/b/c", "--set checkpoint.repo=a/b/c: checkpoint.repo: string should match pattern"),
+        ("checkpoint.repo=a/b..c", "--set checkpoint.repo=a/b..c: checkpoint.repo: string should match pattern"),
+        ("serve.model_name=.x", "--set serve.model_name=.x: serve.model_name: string should match pattern"),
     ],
 )
 def test_bad_overrides(tmp_path: Path, override: str, expected: str) -> None:
-    assert message(write(tmp_path), override) == expected
+    assert message(write(tmp_path), override).startswith(expected)
+
+
+def test_what_the_file_lacks_is_not_laid_to_an_override(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL.replace("  output: out", "  threads: 1"))
+    assert message(path, "engine.threads=2").startswith(f"{path}:6: missing key 'engine.output'")
+    assert message(path, "engine={threads: 2}").startswith("--set engine={threads: 2}: missing key 'engine.output'")
+
+
+def test_a_bomb_of_aliases_is_refused_before_it_grows(tmp_path: Path) -> None:
+    levels = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]\n" for n in range(40))
+    path = write(tmp_path, levels)
+    assert message(path) == f"{path}:2: aliases are not allowed in a recipe. Write it out"
 
 
 def test_missing_and_binary_files(tmp_path: Path) -> None:
@@ -131,6 +244,19 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
     binary = tmp_path / "recipe.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     assert message(binary) == f"{binary}: cannot read it: not a text file. Type: trtkit recipes ls"
+
+
+def test_only_a_small_regular_file_is_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        assert message(path) == f"{path}: cannot read it: not a regular file. Type: trtkit recipes ls"
+    big = write(tmp_path, "#" * (1 << 20) + "\n")
+    assert message(big) == f"{big}: cannot read it: more than 1 MiB is no recipe. Type: trtkit recipes ls"
+    long = tmp_path / ("n" * 300)
+    assert message(long) == f"{long}: cannot read it: File name too long. Type: trtkit recipes ls"
+    nul = Path("a\0b")
+    assert message(nul) == f"{nul}: cannot read it: a path cannot hold a NUL character. Type: trtkit recipes ls"
 
 
 def test_the_resolved_recipe_loads_as_itself_from_any_folder(tmp_path: Path) -> None:
@@ -147,7 +273,7 @@ def test_shipped_recipes_are_valid_and_open_with_needs_launch_and_override(root:
         "tiny-gpt-oss/cpu.yaml",
     ]
     for path in paths:
-        recipe.load(path)
+        assert recipe.load(path).bench.output == Path("results/local"), "make clean removes build/ and keeps records"
         comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
         assert [line.split(":")[0] for line in comment[2:]] == ["# Needs", "# Launch", "# Override"]
 

@@ -73,7 +73,5 @@ def plan_recipe(recipe: Recipe) -> tuple[Point, ...]:
 
 def _check_axis(name: str, values: Sequence[int]) -> None:
     for value in values:
-        if value < 1:
-            raise RecipeError(f"{value} is below 1", where=name)
         if values.count(value) > 1:
             raise RecipeError(f"{value} stands twice", where=name, hint="Ask for more trials with bench.repeats")

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import os.path
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _to_path(value: object) -> Path:
+    """A path as a recipe gives it, ``~`` expanded."""
+    if value is None or value == "":
+        raise ValueError("give a path; this is empty")
+    if not isinstance(value, str | Path):
+        raise ValueError("a path is text")
+    if "\0" in str(value):
+        raise ValueError("a path cannot hold a NUL character")
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError(f"no home folder is known for {Path(value).parts[0]}") from None
+    if path.is_absolute() and not Path(os.path.normpath(path)).name:
+        raise ValueError("the root folder is not a place for this")
+    return path
+
+
+RecipePath = Annotated[Path, BeforeValidator(_to_path)]
+# owner/name as the Hub allows it; no segment is or holds '..'
+REPO_PATTERN = r"^[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*/[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*$"
+REVISION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
+MODEL_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+Length = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -16,10 +42,16 @@ class Section(BaseModel):
 class CheckpointSection(Section):
     """Where the weights come from: a local folder, or a Hub repository at a revision."""
 
-    path: Path | None = Field(None, description="Folder that holds config.json and the safetensors files.")
-    repo: str | None = Field(None, description="Hugging Face repository, for example Firworks/gpt-oss-120b-nvfp4.")
-    revision: str | None = Field(None, description="Branch, tag or commit of `repo`.")
-    tokenizer: Path | None = Field(None, description="Folder with tokenizer.json; by default the checkpoint's own.")
+    path: RecipePath | None = Field(None, description="Folder that holds config.json and the safetensors files.")
+    repo: str | None = Field(
+        None,
+        pattern=REPO_PATTERN,
+        description="Hugging Face repository owner/name, for example Firworks/gpt-oss-120b-nvfp4.",
+    )
+    revision: str | None = Field(None, pattern=REVISION_PATTERN, description="Branch, tag or commit of `repo`.")
+    tokenizer: RecipePath | None = Field(
+        None, description="Folder with tokenizer.json; by default the checkpoint's own."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> CheckpointSection:
@@ -41,16 +73,12 @@ class ParallelSection(Section):
     @model_validator(mode="after")
     def _ep_divides_tp(self) -> ParallelSection:
         if self.tp % self.ep:
-            raise ValueError(f"ep {self.ep} does not divide tp {self.tp}")
+            raise ValueError(f"ep {self.ep} does not divide tp {self.tp}. Choose ep among the divisors of tp")
         return self
 
     @property
     def moe_tp(self) -> int:
         return self.tp // self.ep
-
-    @property
-    def world_size(self) -> int:
-        return self.tp * self.pp
 
 
 class TargetSection(Section):
@@ -64,14 +92,14 @@ class TargetSection(Section):
     @model_validator(mode="after")
     def _release_and_gpu(self) -> TargetSection:
         if self.runtime == "tensorrt-llm" and (self.release is None or self.gpu is None):
-            raise ValueError("runtime tensorrt-llm needs target.release and target.gpu")
+            raise ValueError("runtime tensorrt-llm needs target.release and target.gpu, for example 1.2.1 and b200")
         return self
 
 
 class EngineSection(Section):
     """The engine bundle and the limits it runs with."""
 
-    output: Path = Field(description="Folder of the engine bundle.")
+    output: RecipePath = Field(description="Folder of the engine bundle.")
     max_batch_size: int = Field(8, ge=1, description="Largest number of requests decoded together.")
     max_num_tokens: int = Field(512, ge=1, description="Tokens of one step over all requests, prefill and decode.")
     max_seq_len: int = Field(2048, ge=2, description="Prompt plus output tokens of one request.")
@@ -88,8 +116,8 @@ class EngineSection(Section):
 class ServeSection(Section):
     """The Triton server."""
 
-    repository: Path = Field(description="Folder of the Triton model repository.")
-    model_name: str = Field("tensorrt_llm", pattern=r"^[A-Za-z0-9_.-]+$", description="Triton model name.")
+    repository: RecipePath = Field(description="Folder of the Triton model repository.")
+    model_name: str = Field("tensorrt_llm", pattern=MODEL_NAME_PATTERN, description="Triton model name.")
     host: str = Field("127.0.0.1", description="Address to bind.")
     grpc_port: int = Field(0, ge=0, le=65535, description="0 picks a free port.")
     http_port: int = Field(0, ge=0, le=65535, description="0 picks a free port.")
@@ -100,15 +128,17 @@ class ServeSection(Section):
 class BenchSection(Section):
     """The sweep: every combination of isl × osl × concurrency, `repeats` times."""
 
-    output: Path = Field(description="Folder of the result records.")
-    isl: tuple[int, ...] = Field((64,), min_length=1, description="Input sequence lengths, tokens.")
-    osl: tuple[int, ...] = Field((32,), min_length=1, description="Output sequence lengths, tokens.")
-    concurrency: tuple[int, ...] = Field((1,), min_length=1, description="Requests in flight.")
+    output: RecipePath = Field(description="Folder of the result records.")
+    isl: tuple[Length, ...] = Field((64,), min_length=1, description="Input sequence lengths, tokens.")
+    osl: tuple[Length, ...] = Field((32,), min_length=1, description="Output sequence lengths, tokens.")
+    concurrency: tuple[Length, ...] = Field((1,), min_length=1, description="Requests in flight.")
     requests: int = Field(8, ge=1, description="Requests measured at each point; at least the concurrency is used.")
     warmup: int = Field(1, ge=0, description="Unmeasured requests before each point, per unit of concurrency.")
     repeats: int = Field(1, ge=1, description="Trials of each point.")
     seed: int = Field(0, description="Seed of the prompts and of the order of trials.")
-    prompts: Path | None = Field(None, description="Text file that prompts are cut from; random token ids otherwise.")
+    prompts: RecipePath | None = Field(
+        None, description="Text file that prompts are cut from; random token ids otherwise."
+    )
 
 
 class Recipe(Section):
