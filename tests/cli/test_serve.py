@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,3 +105,88 @@ def test_repo_prints_the_folder(trtkit: Run, recipe: tuple[str, ...], tmp_path: 
     config = (folder / "tensorrt_llm" / "config.pbtxt").read_text()
     assert "model_transaction_policy { decoupled: true }" in config
     assert "max_batch_size: 0" in config
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_nothing_is_left_when_it_is_killed_or_its_terminal_closes(
+    recipe: tuple[str, ...], root: Path, number: signal.Signals
+) -> None:
+    argv = [*TRTKIT, "serve", *recipe, "--json"]
+    with subprocess.Popen(
+        argv, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        served = json.loads(process.stdout.readline())
+        process.send_signal(number)
+    deadline = time.monotonic() + 30
+    while exists(served["pid"]):
+        assert time.monotonic() < deadline, "tritonserver lives on"
+        time.sleep(0.05)
+
+
+@pytest.mark.triton
+def test_an_interrupted_command_ends_with_all_it_started(recipe: tuple[str, ...], root: Path, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"sleep 300 & echo $! $$ > {pids}.new && mv {pids}.new {pids}; wait"
+    argv = [*TRTKIT, "serve", *recipe, "--", "sh", "-c", script]
+    with subprocess.Popen(argv, env=environment(root), stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 30
+        while not pids.exists():
+            assert time.monotonic() < deadline, "the command never ran"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, "starting Triton\nstopped\n")
+    assert not any(exists(int(pid)) for pid in pids.read_text().split())
+
+
+@pytest.mark.triton
+def test_a_proxy_in_the_environment_is_not_asked(recipe: tuple[str, ...], root: Path) -> None:
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:9")
+    argv = [*TRTKIT, "serve", *recipe, "--timeout", "30", "--", *TRTKIT, "generate", "A thread is", "--max-tokens", "3"]
+    done = subprocess.run(argv, env={**environment(root), **proxies}, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "starting Triton\n")
+    assert done.stdout.startswith(" not")
+
+
+@pytest.mark.triton
+def test_two_servers_of_one_repository(trtkit: Run, recipe: tuple[str, ...], root: Path, tmp_path: Path) -> None:
+    argv = [*TRTKIT, "serve", *recipe, "--json"]
+    with subprocess.Popen(
+        argv, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        json.loads(process.stdout.readline())
+        for verb in ("serve", "repo"):
+            result = trtkit(verb, *recipe)
+            hint = "Stop it, or choose another folder with --set serve.repository=DIR"
+            expected = f"error: {tmp_path / 'repository'}: a server runs from this model repository. {hint}"
+            assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, expected)
+        process.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.triton
+def test_a_dead_model_process_ends_serve_with_the_reason(recipe: tuple[str, ...], root: Path) -> None:
+    argv = [*TRTKIT, "serve", *recipe, "--json"]
+    with subprocess.Popen(
+        argv, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        served = json.loads(process.stdout.readline())
+        stubs = subprocess.run(["pgrep", "-P", str(served["pid"])], capture_output=True, text=True, check=True).stdout
+        for pid in stubs.split():
+            os.kill(int(pid), signal.SIGKILL)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Triton's model process died" in stderr.splitlines()[-1]
+    assert not exists(served["pid"])
+
+
+@pytest.mark.parametrize("prompt", ["\udcff", "-"])
+def test_a_prompt_that_is_not_utf8(recipe: tuple[str, ...], root: Path, prompt: str) -> None:
+    argv = [*TRTKIT, "generate", prompt, "--local", *recipe[:3]]
+    done = subprocess.run(argv, env=environment(root), input=b"ab\xff", capture_output=True, timeout=60)
+    place = 0 if prompt != "-" else 2
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().endswith(f"Error: PROMPT is not UTF-8 at character {place}.\n")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ from toolkit.serving.model import ServedModel
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Iterator[ServedModel]:
+def ended(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when the model process would have ended itself."""
+    event = threading.Event()
+    monkeypatch.setattr("os._exit", lambda code: event.set())
+    return event
+
+
+@pytest.fixture
+def model(tmp_path: Path, ended: threading.Event) -> Iterator[ServedModel]:
     toy.write_bundle(tmp_path / "bundle")
     served = ServedModel.load(fake_triton, "toy", parameters(tmp_path / "bundle"))
     yield served
@@ -96,11 +105,18 @@ def test_streams_and_their_sum_are_the_same_text(model: ServedModel) -> None:
         ({"text_input": "a", "max_tokens": 0}, "INVALID_ARG", "input 'max_tokens' is 0 and must be 1 or more"),
         ({"max_tokens": 1}, "INVALID_ARG", "send exactly one of the inputs 'text_input' and 'input_ids'"),
         ({"text_input": "a" * 64}, "INVALID_ARG", "the prompt has 64 tokens, the context 64"),
+        (
+            {"text_input": "a" * (64 * 256 + 1)},
+            "INVALID_ARG",
+            "input 'text_input' has 16385 bytes, more than fit into 64 tokens. "
+            "Shorten it, or build with a larger engine.max_seq_len",
+        ),
+        ({"input_ids": [-1]}, "INVALID_ARG", "input 'input_ids' is -1 and must be 0 or more"),
         ({"text_input": "a", "stop_words": ["b", ""]}, "INVALID_ARG", "input 'stop_words' is '' and must be not empty"),
         (
             {"text_input": "a", "parameters": {"max_token": 3}},
             "INVALID_ARG",
-            "unknown request parameter 'max_token'. Did you mean 'max_tokens'?",
+            "unknown request parameter 'max_token'. Send 'max_tokens' as an input tensor",
         ),
         ({"text_input": "x"}, "INTERNAL", "ValueError: no such luck"),
     ],
@@ -117,13 +133,14 @@ def test_one_bad_request_gets_one_error_and_the_model_goes_on(
     assert counted("failed") + counted("rejected") == 1
 
 
-def test_dead_engine_answers_every_request_with_its_reason(model: ServedModel) -> None:
+def test_dead_engine_answers_with_its_reason_and_ends_the_process(model: ServedModel, ended: threading.Event) -> None:
     held = ask(model, text_input="h", streaming=True)
     assert held.first.wait(10)
     first, second = ask(model, text_input="d").wait(), ask(model, text_input="a").wait()
     for sender in (held.wait(), first, second):
         assert sender.error is not None
         assert (sender.error.code, sender.error.message) == ("INTERNAL", "the engine died: out of luck")
+    assert ended.wait(10)
 
 
 def test_client_that_is_gone_frees_its_slot(model: ServedModel) -> None:

@@ -35,6 +35,7 @@ def test_rendered_repository(bundle: Bundle, tmp_path: Path) -> None:
     assert tree(folder) == [MARKER, "gpt-oss/1/model.py", "gpt-oss/config.pbtxt"]
     assert parameters(folder, "gpt-oss") == {
         "bundle": str(bundle.folder),
+        "identity": bundle.manifest["identity"],
         "engine_factory": "toolkit.engine.runtime:open_engine",
         "max_queue_size": "7",
         "toolkit_path": str(PACKAGE.parent),

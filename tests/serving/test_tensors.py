@@ -13,7 +13,7 @@ from toolkit.serving.tensors import INPUTS, OUTPUTS, SAMPLING_INPUTS
 
 def template() -> model_config_pb2.ModelConfig:
     text = (triton_repo_dir() / "tensorrt_llm" / "config.pbtxt").read_text()
-    keys = ("model_name", "bundle", "engine_factory", "max_queue_size", "toolkit_path")
+    keys = ("model_name", "bundle", "identity", "engine_factory", "max_queue_size", "toolkit_path")
     return text_format.Parse(Template(text).substitute(dict.fromkeys(keys, "x")), model_config_pb2.ModelConfig())
 
 

@@ -149,11 +149,23 @@ def test_error_message_becomes_one_line_of_its_kind(said: str, kind: type[Client
 @pytest.mark.parametrize(
     ("code", "details", "kind", "said"),
     [
-        (grpc.StatusCode.UNAVAILABLE, "refused\n", UnavailableError, "refused"),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, "late", DeadlineError, "late"),
+        (grpc.StatusCode.UNAVAILABLE, "refused\n", UnavailableError, "h:1: refused"),
+        (
+            grpc.StatusCode.UNAVAILABLE,
+            "failed to connect to all addresses; last error: UNKNOWN",
+            UnavailableError,
+            "h:1: nothing serves there. Type: trtkit serve RECIPE",
+        ),
+        (
+            grpc.StatusCode.UNAVAILABLE,
+            "Stream removed (Socket closed)",
+            UnavailableError,
+            "h:1: the server went away. Type: trtkit serve RECIPE",
+        ),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "late", DeadlineError, "h:1: late"),
         (grpc.StatusCode.CANCELLED, None, ClientError, "cancelled"),
     ],
 )
 def test_failed_rpc(code: grpc.StatusCode, details: str | None, kind: type[ClientError], said: str) -> None:
-    error = wire.error_from(code, details)
+    error = wire.error_from(code, details, "h:1")
     assert (type(error), str(error)) == (kind, said)

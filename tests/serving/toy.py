@@ -23,7 +23,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from toolkit.checkpoint.files import sha256_file
 from toolkit.engine.bundle import MANIFEST, SCHEMA_VERSION, Bundle
 from toolkit.engine.runtime.protocol import Event, FinishReason, Request, Stats, TokenLogprob
-from toolkit.errors import EngineError, RequestError
+from toolkit.errors import EngineDeadError, RequestError
 
 FACTORY = "tests.serving.toy:open_engine"
 SLOTS = 4
@@ -57,7 +57,7 @@ class ToyEngine:
 
     def _check(self, request: Request) -> None:
         if self._ended:
-            raise EngineError(self._ended)
+            raise EngineDeadError(self._ended)
         if len(request.prompt_ids) >= CONTEXT:
             raise RequestError(f"the prompt has {len(request.prompt_ids)} tokens, the context {CONTEXT}")
         if not request.prompt_ids:
@@ -66,7 +66,7 @@ class ToyEngine:
             raise ValueError("no such luck")
         if request.prompt_ids[0] == ord("d"):
             self._end("the engine died: out of luck")
-            raise EngineError("the engine died: out of luck")
+            raise EngineDeadError("the engine died: out of luck")
 
     async def _take_slot(self, request_id: str) -> bool:
         """Wait for a slot; False when the request was cancelled meanwhile."""
@@ -90,7 +90,7 @@ class ToyEngine:
             if count == 2 and request.prompt_ids[0] == ord("h"):
                 await cancelled.wait()
             if self._ended:
-                raise EngineError(self._ended)
+                raise EngineDeadError(self._ended)
             if cancelled.is_set():
                 self.cancelled += 1
                 yield Event((), time.monotonic_ns(), finish_reason="cancelled")

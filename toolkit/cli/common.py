@@ -40,8 +40,8 @@ def echo_json(value: Any) -> None:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM both raise ``KeyboardInterrupt``, also in a job that a shell started with SIGINT ignored."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Ctrl-C, SIGTERM and a closed terminal raise ``KeyboardInterrupt``, even where a shell had SIGINT ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for number in before:
         signal.signal(number, signal.default_int_handler)
     try:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from toolkit.serving.completion import Completion
     from toolkit.serving.local import LocalModel
 
+SECONDS = click.FloatRange(min=0, min_open=True, max=1e6)
 SAMPLING_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     click.option("--max-tokens", type=int, default=16, show_default=True, help="Stop after this many tokens."),
     click.option("--min-tokens", type=int, default=0, help="No end token before this many tokens."),
@@ -52,9 +53,9 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
 @sampling_options
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; repeatable.")
 @click.option("--keep-special-tokens", is_flag=True, help="Show special tokens in the text.")
-@click.option("--total-timeout", "total_s", type=float, help="Seconds for the whole generation.")
-@click.option("--first-token-timeout", "first_token_s", type=float, default=120.0, show_default=True, help="Seconds.")
-@click.option("--idle-timeout", "idle_s", type=float, default=30.0, show_default=True, help="Seconds between tokens.")
+@click.option("--total-timeout", "total_s", type=SECONDS, help="Seconds for the whole generation.")
+@click.option("--first-token-timeout", "first_token_s", type=SECONDS, default=120.0, show_default=True, help="Seconds.")
+@click.option("--idle-timeout", "idle_s", type=SECONDS, default=30.0, show_default=True, help="Seconds between tokens.")
 @json_option
 def command(
     prompt: str,
@@ -85,10 +86,15 @@ def command(
     from toolkit.serving.deadlines import Deadlines
 
     if recipe_path is None:
+        if overrides:
+            raise click.UsageError("--set goes with --local RECIPE.")
         url = url or os.environ.get(URL_VARIABLE)
     if (url is None) == (recipe_path is None):
         raise click.UsageError("Give exactly one of --url and --local.")
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = _read_stdin() if prompt == "-" else prompt
+    _check_utf8("PROMPT", text)
+    for words in stop:
+        _check_utf8("--stop", words)
     options: dict[str, Any] = {
         "sampling": SamplingParams(**sampling),
         "stop": stop,
@@ -117,6 +123,17 @@ def command(
         echo_json(asdict(completion))
 
 
+def _read_stdin() -> str:
+    return sys.stdin.buffer.read().decode(errors="surrogateescape")
+
+
+def _check_utf8(name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise click.UsageError(f"{name} is not UTF-8 at character {error.start}.") from None
+
+
 def _model(
     url: str | None, model: str, recipe_path: Path | None, overrides: tuple[str, ...]
 ) -> TritonClient | LocalModel:
@@ -128,4 +145,4 @@ def _model(
     from toolkit.serving.local import LocalModel
 
     assert recipe_path is not None
-    return LocalModel.open(Bundle.open(load_recipe(recipe_path, overrides).engine.output))
+    return LocalModel.open(Bundle.open_for(load_recipe(recipe_path, overrides)))

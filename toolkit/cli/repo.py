@@ -23,17 +23,11 @@ def command(recipe_path: Path, overrides: tuple[str, ...], as_json: bool) -> Non
       trtkit repo recipes/tiny-gpt-oss/cpu.yaml --set serve.repository=build/repository
     """
     from toolkit.engine.bundle import Bundle
-    from toolkit.serving.repository import render
+    from toolkit.serving.repository import render_for
 
     recipe = load_recipe(recipe_path, overrides)
-    serve = recipe.serve
-    folder = render(
-        Bundle.open(recipe.engine.output),
-        serve.repository,
-        model_name=serve.model_name,
-        max_queue_size=serve.max_queue_size,
-    )
+    folder = render_for(recipe, Bundle.open_for(recipe))
     if as_json:
-        echo_json({"repository": str(folder), "model": serve.model_name})
+        echo_json({"repository": str(folder), "model": recipe.serve.model_name})
     else:
         click.echo(folder)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +22,12 @@ from toolkit.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from toolkit.recipe import Recipe
     from toolkit.serving.server import Server
+
+INTERRUPTED = 130
+POLL_S = 0.5
+GRACE_S = 10
+"""Seconds that an interrupted COMMAND has to clean up."""
 
 
 @click.command()
@@ -50,12 +56,18 @@ def command(
       trtkit serve recipes/tiny-gpt-oss/cpu.yaml --set serve.grpc_port=8001
       trtkit serve recipes/tiny-gpt-oss/cpu.yaml -- trtkit generate "The file object"
     """
+    from toolkit.engine.bundle import Bundle
+    from toolkit.serving.server import serve_bundle
+
     recipe = load_recipe(recipe_path, overrides)
+    bundle = Bundle.open_for(recipe)
+    click.echo("starting Triton", err=True)
     code = 0
     with terminated_as_interrupted():
         try:
-            with _start(recipe, timeout_s) as server:
+            with serve_bundle(recipe, bundle, timeout_s=timeout_s) as server:
                 if argv:
+                    code = INTERRUPTED
                     code = _run(argv, server)
                 else:
                     _announce(server, as_json)
@@ -63,31 +75,6 @@ def command(
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
     ctx.exit(code)
-
-
-def _start(recipe: Recipe, timeout_s: float) -> Server:
-    from toolkit.engine.bundle import Bundle
-    from toolkit.serving.repository import render
-    from toolkit.serving.server import Server
-
-    serve = recipe.serve
-    repository = render(
-        Bundle.open(recipe.engine.output),
-        serve.repository,
-        model_name=serve.model_name,
-        max_queue_size=serve.max_queue_size,
-    )
-    click.echo("starting Triton", err=True)
-    return Server.start(
-        repository,
-        host=serve.host,
-        grpc_port=serve.grpc_port,
-        http_port=serve.http_port,
-        metrics_port=serve.metrics_port,
-        model_name=serve.model_name,
-        log_path=repository.with_name(f"{repository.name}.log"),
-        timeout_s=timeout_s,
-    )
 
 
 def _announce(server: Server, as_json: bool) -> None:
@@ -102,7 +89,26 @@ def _announce(server: Server, as_json: bool) -> None:
 
 
 def _run(argv: tuple[str, ...], server: Server) -> int:
+    """Run ``argv`` while the server lives; its exit code, as a shell gives it. An interrupt ends all it started."""
+    environment = {**os.environ, URL_VARIABLE: server.grpc_url}
     try:
-        return subprocess.run(argv, env={**os.environ, URL_VARIABLE: server.grpc_url}).returncode
+        child = subprocess.Popen(argv, env=environment, start_new_session=True)
     except OSError as error:
         raise click.UsageError(f"cannot run {argv[0]!r}: {error.strerror}") from None
+    try:
+        while (code := child.poll()) is None:
+            server.check()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(POLL_S)
+    except BaseException:
+        _end(child)
+        raise
+    return 128 - code if code < 0 else code
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE_S)

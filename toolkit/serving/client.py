@@ -11,14 +11,11 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from toolkit.engine.runtime.protocol import SamplingParams
 from toolkit.errors import ClientError
-from toolkit.serving import wire
+from toolkit.serving import probe, wire
 from toolkit.serving.deadlines import Clock, Deadlines
 from toolkit.serving.wire import Chunk
 
 __all__ = ["Chunk", "Deadlines", "TritonClient"]
-
-PROBE_PROMPT = (0,)
-"""Token 0 is in every vocabulary, and ids need no tokenizer."""
 
 
 class TritonClient:
@@ -78,31 +75,29 @@ class TritonClient:
             if not finished:
                 raise ClientError("the stream ended before the generation did", where=self.url)
         except grpc.aio.AioRpcError as error:
-            raise wire.error_from(error.code(), error.details()) from None
+            raise wire.error_from(error.code(), error.details(), self.url) from None
         finally:
             call.cancel()
 
-    async def ready(self) -> bool:
-        """What the server says of itself; a server whose model process died still says yes (see ``probe``)."""
-        try:
-            server = await self._stub.ServerReady(service_pb2.ServerReadyRequest())
-            model = await self._stub.ModelReady(service_pb2.ModelReadyRequest(name=self.model))
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(server.ready and model.ready)
-
     async def probe(self, timeout_s: float = 10.0) -> None:
         """Generate one token: the only real health check. Raises ``ClientError``."""
-        sampling = SamplingParams(max_tokens=1, ignore_eos=True)
-        async for _ in self.generate(PROBE_PROMPT, sampling=sampling, deadlines=Deadlines(total_s=timeout_s)):
+        async for _ in self.generate(probe.PROMPT, sampling=probe.SAMPLING, deadlines=Deadlines(total_s=timeout_s)):
             pass
+
+    async def parameters(self) -> dict[str, str]:
+        """The parameters in the served model's configuration; trtkit's name the bundle's ``identity`` among others."""
+        try:
+            reply = await self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=self.model))
+        except grpc.aio.AioRpcError as error:
+            raise wire.error_from(error.code(), error.details(), self.url) from None
+        return {name: value.string_value for name, value in reply.config.parameters.items()}
 
     async def metadata(self) -> dict[str, Any]:
         """Name, inputs and outputs of the model as the server declares them (KServe ModelMetadata)."""
         try:
             reply = await self._stub.ModelMetadata(service_pb2.ModelMetadataRequest(name=self.model))
         except grpc.aio.AioRpcError as error:
-            raise wire.error_from(error.code(), error.details()) from None
+            raise wire.error_from(error.code(), error.details(), self.url) from None
         return {
             "name": reply.name,
             "versions": list(reply.versions),

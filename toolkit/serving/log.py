@@ -14,9 +14,12 @@ PORT_TAKEN = re.compile(r"address already in use|failed to start (?:http|grpc|me
 
 
 def reason(text: str) -> str:
-    """The model's own exception if there is one, else the last error, else the last line; always one line."""
+    """The model's own exception if there is one, else the last error, on one line; empty if the log names neither.
+
+    A log without entries is what was printed before Triton could log: then its last line.
+    """
     entries = [(level, message.replace(r"\n", "\n").replace(r"\"", '"')) for level, message in _ENTRY.findall(text)]
     loads = [match[1] for _, message in entries if (match := _LOAD_FAILURE.fullmatch(message))]
     errors = [message for level, message in entries if level in "EF" and not _HARMLESS.search(message)]
-    lines = text.strip().splitlines()
-    return " ".join((loads or errors or lines or ["it wrote nothing to its log"])[-1].split())
+    lines = [] if entries else text.strip().splitlines()
+    return " ".join((loads or errors or lines or [""])[-1].split())

@@ -10,8 +10,10 @@ import asyncio
 import importlib
 import itertools
 import json
+import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,13 +22,17 @@ from typing import Any
 from toolkit.engine.bundle import Bundle
 from toolkit.engine.runtime.protocol import Engine, Request
 from toolkit.engine.text import TextEvent, Tokenizer, generate_text
-from toolkit.errors import EngineError, RequestError, TrtkitError
+from toolkit.errors import EngineDeadError, EngineError, RequestError, TrtkitError
 from toolkit.serving.inputs import Inputs, parse
 from toolkit.serving.metrics import Metrics, Outcome
 from toolkit.serving.reply import Outputs, Reply
 from toolkit.serving.tensors import INPUTS, QUEUE_FULL
 
 INPUT_NAMES = tuple(name for spec in INPUTS for name in spec.names)
+LAST_WORDS_S = 1.0
+MAX_TOKEN_BYTES = 256
+"""No vocabulary has longer tokens, so text beyond this many bytes for each token of the context cannot fit."""
+
 POLL_S = 0.02
 """How long a client's cancel may go unseen. Asking Triton costs about as much as a response, so not at every token."""
 
@@ -45,9 +51,23 @@ class ServedModel:
     """One engine behind one Triton model instance."""
 
     def __init__(
-        self, pb: Any, engine: Engine, tokenizer: Tokenizer, metrics: Metrics, *, max_queue_size: int, interval: int
+        self,
+        pb: Any,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        metrics: Metrics,
+        *,
+        max_queue_size: int,
+        interval: int,
+        on_dead: Callable[[], None] = lambda: os._exit(1),
     ) -> None:
-        """``pb`` is ``triton_python_backend_utils``. ``interval`` is tokens per streamed response."""
+        """``pb`` is ``triton_python_backend_utils``. ``interval`` is tokens per streamed response.
+
+        ``on_dead`` is called ``LAST_WORDS_S`` after the engine died, when its requests have their errors. A dead engine
+        never comes back, so by default the model process ends: that is what whoever watches the server can see.
+        """
+        self._on_dead = on_dead
+        self._dying = False
         self._pb = pb
         self._engine = engine
         self._tokenizer = tokenizer
@@ -106,9 +126,8 @@ class ServedModel:
     def _accept(self, request: Any, sender: Any) -> Job:
         for name in json.loads(request.parameters() or "{}"):
             near = get_close_matches(name, INPUT_NAMES, n=1)
-            raise RequestError(
-                f"unknown request parameter {name!r}", hint=f"Did you mean {near[0]!r}?" if near else None
-            )
+            hint = f"Send {near[0]!r} as an input tensor" if near else None
+            raise RequestError(f"unknown request parameter {name!r}", hint=hint)
         inputs = parse({tensor.name(): tensor.as_numpy() for tensor in request.inputs()})
         if len(self._jobs) >= self._limit:
             raise QueueFull(f"{QUEUE_FULL}: {self._limit} requests are running or waiting")
@@ -125,6 +144,9 @@ class ServedModel:
         except Exception as error:
             self._finish(job, "rejected" if isinstance(error, RequestError) else "failed")
             self._send_error(job.sender, error)
+            if isinstance(error, EngineDeadError) and not self._dying:
+                self._dying = True
+                self._loop.call_later(LAST_WORDS_S, self._on_dead)
             return
         if last.finish_reason == "cancelled":
             self._finish(job, "cancelled")
@@ -142,7 +164,7 @@ class ServedModel:
     async def _stream(self, job: Job) -> tuple[TextEvent, Outputs]:
         """Send all responses of one request but the last; returns the last event and its outputs."""
         inputs = job.inputs
-        prompt_ids, prompt = self._prompt(inputs)
+        prompt_ids, prompt = await self._prompt(inputs)
         reply = Reply(inputs, prompt=prompt, interval=self._interval)
         events = generate_text(
             self._engine,
@@ -151,17 +173,23 @@ class ServedModel:
             inputs.stop,
             skip_special_tokens=inputs.skip_special_tokens,
         )
-        async for event in events:
-            outputs = reply.add(event)
-            if event.finish_reason is not None:
-                return event, outputs or {}
-            if not self._cancelled(job) and outputs is not None:
-                self._send(job.sender, outputs)
+        async with aclosing(events):
+            async for event in events:
+                outputs = reply.add(event)
+                if event.finish_reason is not None:
+                    return event, outputs or {}
+                if not self._cancelled(job) and outputs is not None:
+                    self._send(job.sender, outputs)
         raise EngineError("the engine ended the request without saying why")
 
-    def _prompt(self, inputs: Inputs) -> tuple[tuple[int, ...], str]:
+    async def _prompt(self, inputs: Inputs) -> tuple[tuple[int, ...], str]:
         if inputs.text is not None:
-            return tuple(self._tokenizer.encode(inputs.text)), inputs.text
+            size, limit = len(inputs.text.encode()), self._engine.max_seq_len * MAX_TOKEN_BYTES
+            if size > limit:
+                what = f"input 'text_input' has {size} bytes, more than fit into {self._engine.max_seq_len} tokens"
+                raise RequestError(what, hint="Shorten it, or build with a larger engine.max_seq_len")
+            # in a thread, because long texts take long and every stream waits for this loop
+            return tuple(await asyncio.to_thread(self._tokenizer.encode, inputs.text)), inputs.text
         ids = inputs.token_ids or ()
         return ids, self._tokenizer.decode(ids, skip_special_tokens=inputs.skip_special_tokens) if inputs.echo else ""
 
@@ -169,9 +197,13 @@ class ServedModel:
         """See cancels of requests that wait without events, and keep the gauges fresh."""
         while True:
             await asyncio.sleep(POLL_S)
-            for job in tuple(self._jobs.values()):
-                self._cancelled(job)
-            self._metrics.show(self._engine.stats())
+            try:
+                for job in tuple(self._jobs.values()):
+                    self._cancelled(job)
+                self._metrics.show(self._engine.stats())
+            except Exception as error:
+                # without the watch no waiting request could be cancelled any more
+                self._pb.Logger.log_error(f"trtkit: {type(error).__name__}: {_one_line(error)}")
 
     def _cancelled(self, job: Job) -> bool:
         """Whether the client is gone; if so the engine is told. Asks Triton at most once in ``POLL_S``."""

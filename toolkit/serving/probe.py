@@ -26,6 +26,6 @@ def probe(url: str, model: str, *, timeout_s: float) -> None:
             messages = stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
             chunks = [wire.decode(message, time.monotonic_ns()) for message in messages]
         except grpc.RpcError as error:
-            raise wire.error_from(error.code(), error.details()) from None
+            raise wire.error_from(error.code(), error.details(), url) from None
     if not chunks or chunks[-1].finish_reason is None:
         raise ClientError("the stream ended before the generation did", where=url)

@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,6 +18,7 @@ from string import Template
 import toolkit
 from toolkit.engine.bundle import Bundle
 from toolkit.errors import ServerError
+from toolkit.recipe import Recipe
 from toolkit.resources import PACKAGE, triton_repo_dir
 
 MARKER = ".trtkit.json"
@@ -34,8 +37,8 @@ def render(
 ) -> Path:
     """Write the model repository of ``bundle`` to ``folder`` and return the folder.
 
-    It is written beside and renamed, so a reader sees the old one or the new one. A folder that trtkit did not write is
-    left alone. ``engine_factory`` names what opens the engine, as ``module:attribute``. Raises ``ServerError``.
+    It is written beside and renamed. A folder that trtkit did not write, or that a server runs from, is left alone.
+    ``engine_factory`` names what opens the engine, as ``module:attribute``. Raises ``ServerError``.
     """
     if not (bundle.tokenizer_dir / "tokenizer.json").is_file():
         raise ServerError(
@@ -48,6 +51,7 @@ def render(
     values = {
         "model_name": model_name,
         "bundle": str(bundle.folder.absolute()),
+        "identity": bundle.manifest["identity"],
         "engine_factory": engine_factory,
         "max_queue_size": str(max_queue_size),
         "toolkit_path": str(PACKAGE.absolute().parent),
@@ -65,8 +69,45 @@ def render(
     return folder
 
 
+def render_for(recipe: Recipe, bundle: Bundle) -> Path:
+    """``render`` as the recipe's serve section says."""
+    serve = recipe.serve
+    return render(bundle, serve.repository, model_name=serve.model_name, max_queue_size=serve.max_queue_size)
+
+
+class Lease:
+    """Held by a running server: the repository it runs from, and the log beside it, stay as they are."""
+
+    def __init__(self, folder: Path) -> None:
+        marker = folder / MARKER
+        self._file = os.open(marker, os.O_RDONLY) if marker.is_file() else None
+        if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        """Safe to call twice."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _check_free(marker: Path) -> None:
+    with marker.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ServerError(
+                "a server runs from this model repository",
+                where=str(marker.parent),
+                hint="Stop it, or choose another folder with --set serve.repository=DIR",
+            ) from None
+
+
 def _check_ours(folder: Path) -> None:
-    if not folder.exists() or (folder / MARKER).is_file():
+    if (folder / MARKER).is_file():
+        _check_free(folder / MARKER)
+        return
+    if not folder.exists():
         return
     if not folder.is_dir() or any(folder.iterdir()):
         raise ServerError(

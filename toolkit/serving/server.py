@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
+import signal
 import tempfile
 import time
 import urllib.request
@@ -13,10 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from toolkit.engine.bundle import Bundle
 from toolkit.errors import ClientError, ServerError
+from toolkit.recipe import Recipe
 from toolkit.serving import log, ports, triton
+from toolkit.serving.guard import Guard
 from toolkit.serving.probe import probe
 from toolkit.serving.process import POLL_S, Group
+from toolkit.serving.repository import Lease, render_for
 
 ATTEMPTS = 3
 SHM = Path("/dev/shm")
@@ -33,7 +38,16 @@ class Server:
     """A running Triton that has answered a one-token inference; a context manager that stops it."""
 
     def __init__(
-        self, group: Group, *, host: str, chosen: Mapping[str, int], model_name: str, work: Path, log_path: Path
+        self,
+        group: Group,
+        guard: Guard,
+        lease: Lease,
+        *,
+        host: str,
+        chosen: Mapping[str, int],
+        model_name: str,
+        work: Path,
+        log_path: Path,
     ) -> None:
         """Use ``Server.start``."""
         reachable = "127.0.0.1" if host == "0.0.0.0" else host
@@ -43,6 +57,8 @@ class Server:
         self.model_name = model_name
         self.log_path = log_path
         self._group = group
+        self._guard = guard
+        self._lease = lease
         self.work = work
 
     @classmethod
@@ -95,6 +111,7 @@ class Server:
         model_name: str,
         log_path: Path | None,
     ) -> Server:
+        lease = Lease(repository)
         # the folder's random name is also the prefix of the server's shared memory
         work = Path(tempfile.mkdtemp(prefix="trtkit-"))
         log_path = log_path or work / "triton.log"
@@ -111,7 +128,8 @@ class Server:
             *KEEPALIVE,
         ]
         group = Group(argv, cwd=work, env=installed.environment(os.environ), log=log_path)
-        return cls(group, host=host, chosen=chosen, model_name=model_name, work=work, log_path=log_path)
+        guard = Guard(group.pid, (work, SHM / work.name))
+        return cls(group, guard, lease, host=host, chosen=chosen, model_name=model_name, work=work, log_path=log_path)
 
     def __enter__(self) -> Self:
         return self
@@ -142,11 +160,16 @@ class Server:
     def wait(self) -> None:
         """Block while the server serves. Raises ``ServerError`` when it or its model process ends unasked."""
         while True:
-            if (code := self._group.returncode()) is not None:
-                raise ServerError(f"Triton ended with exit code {code}: {self._reason()}", where=str(self.log_path))
-            if not self.model_pids:
-                raise ServerError("Triton's model process died", where=str(self.log_path))
+            self.check()
             time.sleep(10 * POLL_S)
+
+    def check(self) -> None:
+        """Raise ``ServerError`` if the server or its model process has ended unasked."""
+        code = self._group.returncode()
+        if code is None and self.model_pids:
+            return
+        what = "Triton's model process died" if code is None else f"Triton {_ended(code)}"
+        raise ServerError(": ".join(filter(None, (what, self._reason()))), where=str(self.log_path))
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Let running streams end for at most ``grace_s`` seconds, then end everything; safe to call twice.
@@ -160,6 +183,8 @@ class Server:
             else:
                 self._group.kill()
         finally:
+            self._guard.release()
+            self._lease.release()
             for region in SHM.glob(f"{self.work.name}*"):
                 region.unlink(missing_ok=True)
             shutil.rmtree(self.work, ignore_errors=True)
@@ -169,7 +194,8 @@ class Server:
         while not _answers(self.metrics_url):
             self._check_alive()
             if time.monotonic() > deadline:
-                raise ServerError(f"Triton was not ready in time: {self._reason()}", where=str(self.log_path))
+                what = ": ".join(filter(None, ("Triton was not ready in time", self._reason())))
+                raise ServerError(what, where=str(self.log_path))
             time.sleep(POLL_S)
         try:
             probe(self.grpc_url, self.model_name, timeout_s=max(1.0, deadline - time.monotonic()))
@@ -178,12 +204,13 @@ class Server:
             raise ServerError(f"Triton started but cannot generate: {error}", where=str(self.log_path)) from None
 
     def _check_alive(self) -> None:
-        if self._group.returncode() is None:
+        code = self._group.returncode()
+        if code is None:
             return
         reason = self._reason()
         if log.PORT_TAKEN.search(reason):
             raise PortTaken(f"another process took a port: {reason}")
-        raise ServerError(f"Triton did not start: {reason}")
+        raise ServerError(f"Triton did not start: {reason or _ended(code)}")
 
     def _reason(self) -> str:
         return log.reason(self.log_path.read_text(errors="replace"))
@@ -193,9 +220,33 @@ class PortTaken(ServerError):
     """A port was free when it was chosen and is not any more."""
 
 
+def serve_bundle(recipe: Recipe, bundle: Bundle, *, timeout_s: float = 600.0) -> Server:
+    """Render the model repository of ``bundle`` and start Triton on it as the recipe's serve section says."""
+    serve = recipe.serve
+    repository = render_for(recipe, bundle)
+    return Server.start(
+        repository,
+        host=serve.host,
+        grpc_port=serve.grpc_port,
+        http_port=serve.http_port,
+        metrics_port=serve.metrics_port,
+        model_name=serve.model_name,
+        log_path=repository.with_name(f"{repository.name}.log"),
+        timeout_s=timeout_s,
+    )
+
+
+def _ended(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+# the server is on this machine, whatever proxy the environment names
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 def _answers(metrics_url: str) -> bool:
     try:
-        with urllib.request.urlopen(metrics_url, timeout=1) as reply:
+        with _DIRECT.open(metrics_url, timeout=1) as reply:
             return b"nv_" in reply.read()
     except (OSError, http.client.HTTPException):
         return False

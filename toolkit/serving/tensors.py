@@ -99,7 +99,7 @@ RETURN_INPUTS = (
 
 INPUTS = (
     Input("text_input", ("text_input",), "BYTES"),
-    Input("input_ids", ("input_ids",), "INT32", many=True),
+    Input("input_ids", ("input_ids",), "INT32", NOT_NEGATIVE, many=True),
     Input("streaming", ("streaming", "stream"), "BOOL"),
     *SAMPLING_INPUTS,
     Input("stop", ("sampling_param_stop", "stop_words"), "BYTES", NOT_EMPTY, many=True),

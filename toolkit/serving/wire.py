@@ -27,6 +27,7 @@ CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.enable_retries", 0),
+    ("grpc.enable_http_proxy", 0),
 )
 
 CLIENT_RETURNS = ("finish_reason", "stop_reason", "output_ids", "num_input_tokens", "num_output_tokens")
@@ -110,14 +111,18 @@ def decode(message: Any, received_ns: int) -> Chunk:
     )
 
 
-def error_from(code: grpc.StatusCode, details: str | None) -> ClientError:
-    """The error that a failed RPC stands for."""
-    text = details or code.name.lower()
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return UnavailableError(_one_line(text))
+def error_from(code: grpc.StatusCode, details: str | None, url: str) -> ClientError:
+    """The error that a failed RPC to ``url`` stands for."""
+    text = _one_line(details or code.name.lower())
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineError(_one_line(text))
-    return _from_text(text)
+        return DeadlineError(text, where=url)
+    if code is not grpc.StatusCode.UNAVAILABLE:
+        return _from_text(text)
+    if "failed to connect" in text:
+        return UnavailableError("nothing serves there", where=url, hint="Type: trtkit serve RECIPE")
+    if "Socket closed" in text or "Stream removed" in text or "Connection reset" in text:
+        return UnavailableError("the server went away", where=url, hint="Type: trtkit serve RECIPE")
+    return UnavailableError(text, where=url)
 
 
 def _from_text(text: str) -> ClientError:
@@ -139,7 +144,7 @@ def _add(request: Any, name: str, datatype: str, value: Any) -> None:
 
 def _packed(name: str, datatype: str, items: Sequence[Any]) -> bytes:
     if datatype == "BYTES":
-        encoded = [item.encode() for item in items]
+        encoded = [_utf8(name, item) for item in items]
         return b"".join(len(item).to_bytes(4, "little") + item for item in encoded)
     low, high = _LIMITS.get(datatype, (-math.inf, math.inf))
     for item in items:
@@ -147,6 +152,13 @@ def _packed(name: str, datatype: str, items: Sequence[Any]) -> bytes:
         if not low <= item <= high:
             raise ClientError(f"{name} is {item}, which is no {datatype}")
     return np.array(items, _NUMPY[datatype]).tobytes()
+
+
+def _utf8(name: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ClientError(f"{name} is not UTF-8 at character {error.start}") from None
 
 
 def _array(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> list[Any]:
