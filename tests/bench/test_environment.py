@@ -39,6 +39,15 @@ def test_the_id_is_that_of_the_identity_alone(monkeypatch: pytest.MonkeyPatch) -
     assert fingerprint().env_id != first.env_id
 
 
+def test_a_blas_that_cannot_be_told_its_threads_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "can_set_threads", lambda: True)
+    told = fingerprint()
+    monkeypatch.setattr(environment, "can_set_threads", lambda: False)
+    free = fingerprint()
+    assert free.identity.blas == f"{told.identity.blas}, threads by its own environment"
+    assert free.env_id != told.env_id
+
+
 def test_the_host_is_not_named() -> None:
     assert platform.node() not in json.dumps(fingerprint().model_dump())
 
@@ -81,6 +90,7 @@ def test_the_source_digest_covers_names_and_bytes(tmp_path: Path) -> None:
 
 def test_every_measured_part_exists() -> None:
     assert [part for part in environment.MEASURED if not (environment.PACKAGE / part).exists()] == []
+    assert "bench/prompts.py" in environment.MEASURED
 
 
 def test_git_commit(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from tests.bench.made_up import WORDS
 from toolkit.bench.grid import Point
 from toolkit.bench.prompts import from_ids, from_text, prompt_source
-from toolkit.errors import BundleError, RecipeError
+from toolkit.errors import CheckpointError, RecipeError
 from toolkit.recipe import Recipe
 
 POINT = Point(isl=6, osl=3, concurrency=2, requests=5, warmup=2, repeat=1)
@@ -95,5 +95,5 @@ def test_random_ids_leave_out_special_tokens(recipe: Recipe) -> None:
 
 
 def test_a_bundle_without_tokenizer(recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"there is no tokenizer\.json"):
+    with pytest.raises(CheckpointError, match=r"no tokenizer\.json"):
         prompt_source(recipe.bench, tmp_path)

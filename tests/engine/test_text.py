@@ -69,6 +69,10 @@ def test_special_tokens_are_encoded_and_skipped() -> None:
     assert TOKENIZER.decode(ids, skip_special_tokens=False) == "a<|end|>b"
 
 
+def test_plain_ids_are_those_of_no_added_token() -> None:
+    assert TOKENIZER.plain_ids == list(range(256))
+
+
 def test_open_reads_the_tokenizer_and_the_end_tokens(tmp_path: Path) -> None:
     byte_tokenizer().save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [RETURN, END]}))

@@ -17,19 +17,21 @@ from pydantic import BaseModel, ConfigDict
 
 import toolkit
 from toolkit.bench.canonical import digest
+from toolkit.engine.runtime.cpu.blas import can_set_threads
 from toolkit.engine.versions import versions
 from toolkit.resources import triton_repo_dir
 
 PACKAGE = Path(toolkit.__file__).parent
-MEASURED = ("bench/load.py", "checkpoint", "engine", "models", "numerics", "serving")
+MEASURED = ("bench/load.py", "bench/prompts.py", "checkpoint", "engine", "models", "numerics", "serving")
 GIB = 1 << 30
 
 
 class Identity(BaseModel):
     """Must be equal for two measurements to be compared.
 
-    ``cpu_cores`` are those this process may use, ``cpu_quota`` the cgroup's limit in cores if there is one.
-    ``trtkit_source`` is a hash of the code that runs while a trial is measured, uncommitted changes included.
+    ``cpu_cores`` are those this process may use, ``cpu_quota`` the cgroup's limit in cores if there is one. ``blas``
+    also says where its number of threads is not the recipe's. ``trtkit_source`` is a hash of the code that draws
+    prompts and of what runs while a trial is measured, uncommitted changes included.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -131,7 +133,8 @@ def _cpu_quota(cpu_max: Path) -> float | None:
 def _blas() -> str:
     show: Any = np.show_config  # numpy's stubs do not know the mode
     blas = show(mode="dicts")["Build Dependencies"]["blas"]
-    return f"{blas['name']} {blas['version']}"
+    # a recipe's engine.threads means nothing to another BLAS
+    return f"{blas['name']} {blas['version']}{'' if can_set_threads() else ', threads by its own environment'}"
 
 
 def _git_commit(checkout: Path) -> str | None:

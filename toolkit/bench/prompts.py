@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from toolkit.bench.canonical import digest
 from toolkit.bench.grid import Point
-from toolkit.errors import BundleError, RecipeError
+from toolkit.engine.text import Tokenizer
+from toolkit.errors import RecipeError
 from toolkit.recipe import BenchSection
 
 Prompt = tuple[int, ...]
@@ -95,18 +94,9 @@ def from_ids(ids: Sequence[int], seed: int) -> PromptSource:
 def prompt_source(bench: BenchSection, tokenizer_dir: Path) -> PromptSource:
     """Windows of ``bench.prompts`` where the recipe names a text, else random ids of the tokenizer's vocabulary.
 
-    Raises ``BundleError`` when ``tokenizer_dir`` has no ``tokenizer.json``.
+    Raises ``CheckpointError`` when ``tokenizer_dir`` has no readable ``tokenizer.json``.
     """
-    path = tokenizer_dir / "tokenizer.json"
-    if not path.is_file():
-        raise BundleError("there is no tokenizer.json", where=str(tokenizer_dir), hint="Type: trtkit engine RECIPE")
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = Tokenizer.open(tokenizer_dir)
     if bench.prompts is None:
-        special = tokenizer.get_added_tokens_decoder().keys()
-        return from_ids(sorted(set(tokenizer.get_vocab().values()) - special), bench.seed)
-
-    def encode(text: str) -> list[int]:
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
-
-    return from_text(bench.prompts, encode, bench.seed)
+        return from_ids(tokenizer.plain_ids, bench.seed)
+    return from_text(bench.prompts, tokenizer.encode, bench.seed)

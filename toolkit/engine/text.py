@@ -44,6 +44,12 @@ class Tokenizer:
     def vocab_size(self) -> int:
         return int(self._tokenizer.get_vocab_size())
 
+    @property
+    def plain_ids(self) -> list[int]:
+        """The ids of all tokens but the special and other added ones, ascending."""
+        added = self._tokenizer.get_added_tokens_decoder().keys()
+        return sorted(set(self._tokenizer.get_vocab().values()) - added)
+
     def encode(self, text: str) -> list[int]:
         """Token ids, special tokens written in ``text`` included; nothing is added around it."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

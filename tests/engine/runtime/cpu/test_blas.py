@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toolkit.engine.runtime.cpu.blas import set_threads
+from toolkit.engine.runtime.cpu import CpuEngine, blas
+from toolkit.engine.runtime.cpu.blas import can_set_threads, set_threads
 
 
 def test_openblas_takes_the_number() -> None:
@@ -22,4 +23,14 @@ def test_openblas_takes_the_number() -> None:
     for threads in (2, 1):
         assert set_threads(threads)
         assert count() == threads
+    assert can_set_threads()
     set_threads(before)
+
+
+def test_without_openblas_threads_are_asked_for_in_vain(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas, "SETTERS", ())
+    assert (set_threads(2), can_set_threads()) == (False, False)
+    limits = {"max_batch_size": 1, "max_num_tokens": 8, "max_seq_len": 8}
+    with pytest.warns(RuntimeWarning, match=r"^engine\.threads is 2, but NumPy's BLAS reads"):
+        CpuEngine.load(tiny_folder, **limits, threads=2).close()
+    CpuEngine.load(tiny_folder, **limits, threads=1).close()

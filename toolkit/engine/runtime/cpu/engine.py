@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -61,9 +62,15 @@ class CpuEngine:
         """Read the folder and start the worker.
 
         ``max_num_tokens`` bounds the rows of one step and with it the batch. ``threads`` sets the BLAS threads of the
-        whole process. Raises CheckpointError for a checkpoint that cannot run.
+        whole process; it warns where NumPy's BLAS cannot be told. Raises CheckpointError for a checkpoint that cannot
+        run.
         """
-        set_threads(threads)
+        if not set_threads(threads) and threads > 1:
+            warnings.warn(
+                f"engine.threads is {threads}, but NumPy's BLAS reads the number from its own environment variable",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         with Checkpoint.open(checkpoint_dir) as checkpoint:
             config = read_config(checkpoint)
             weights = load_weights(checkpoint, config, precision=precision, experts=experts)
