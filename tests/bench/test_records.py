@@ -1,24 +1,33 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.bench.made_up import add_trial, fill, made_up_requests, made_up_sweep
+from toolkit.bench.checks import check_trial
+from toolkit.bench.grid import Point
+from toolkit.bench.metrics import Metrics, compute_metrics
 from toolkit.bench.records import (
     REQUESTS_FILE,
     SWEEP_FILE,
     TRIAL_FILE,
     next_attempt,
     open_sweep,
+    pack_requests,
     read_requests,
     read_sweep,
     read_trial,
     scan_sweep,
 )
+from toolkit.bench.request import RequestRecord
 from toolkit.errors import RecordError
 
 
@@ -115,6 +124,76 @@ def test_tampered_requests(trial: Path) -> None:
         with pytest.raises(RecordError, match=r"its SHA-256 is not the one in trial\.json") as caught:
             read(trial)
         assert caught.value.where == str(path)
+
+
+def metrics_of(trial: Path, **changes: object) -> dict[str, object]:
+    metrics: dict[str, object] = json.loads((trial / TRIAL_FILE).read_text())["metrics"]
+    return metrics | changes
+
+
+def test_tampered_metrics(trial: Path) -> None:
+    path = trial / TRIAL_FILE
+    metrics = metrics_of(trial)
+    for name in ("system_output_throughput_tok_s", "num_requests"):
+        rewrite(path, metrics=metrics_of(trial, **{name: 1}))
+        for read in (read_trial, read_requests):
+            with pytest.raises(RecordError, match="its metrics are not those of its requests") as caught:
+                read(trial)
+            assert caught.value.where == str(path)
+        rewrite(path, metrics=metrics)
+    assert read_trial(trial).status == "ok"
+
+
+def test_tampered_checks(trial: Path) -> None:
+    path = trial / TRIAL_FILE
+    checks = json.loads(path.read_text())["checks"]
+    checks[1]["detail"] = "400 requests, 400 planned"
+    for changed in (checks, checks[:-1], []):
+        rewrite(path, checks=changed)
+        with pytest.raises(RecordError, match="its checks are not those of its requests") as caught:
+            read_trial(trial)
+        assert caught.value.where == str(path)
+
+
+def test_an_ok_trial_whose_checks_failed(tmp_path: Path) -> None:
+    folder, sweep, _ = made_up_sweep(tmp_path)
+    point = sweep.plan.points[0]
+    requests = made_up_requests(replace(point, osl=2), ttft_ms=40, tpot_ms=10)
+    packed = pack_requests(requests)
+    path = add_trial(
+        folder,
+        sweep,
+        point,
+        ttft_ms=40,
+        tpot_ms=10,
+        checks=check_trial(point, requests),
+        metrics=compute_metrics(requests),
+        requests_sha256=hashlib.sha256(packed).hexdigest(),
+    )
+    (path / REQUESTS_FILE).write_bytes(packed)
+    with pytest.raises(RecordError, match="its status is ok, but its checks are not"):
+        read_trial(path)
+    rewrite(path / TRIAL_FILE, status="invalid", metrics=None)
+    assert read_trial(path).reason == "osl_3: 0 of 4 requests"
+
+
+@given(st.lists(st.integers(1, 10**11), min_size=4, max_size=4), st.integers(1, 10**10))
+def test_metrics_survive_the_file_to_the_last_bit(latencies: list[int], itl: int) -> None:
+    point = Point(isl=4, osl=3, concurrency=1, requests=4, warmup=1, repeat=1)
+    requests = tuple(
+        RequestRecord(
+            id=number,
+            prompt_tokens=4,
+            start_ns=number,
+            token_ns=(number + latency, number + latency + 1, number + latency + itl),
+            end_ns=number + latency + itl,
+            status="ok",
+        )
+        for number, latency in enumerate(latencies)
+    )
+    metrics = compute_metrics(requests)
+    assert all(check.passed for check in check_trial(point, requests))
+    assert Metrics.model_validate_json(metrics.model_dump_json(indent=2)) == metrics
 
 
 def test_missing_requests(trial: Path) -> None:

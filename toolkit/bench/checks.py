@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from toolkit.bench.grid import Point
-from toolkit.bench.records import Check, Status
 from toolkit.bench.request import RequestRecord
+
+Status = Literal["ok", "failed", "invalid"]
+
+
+class Check(BaseModel):
+    """One condition that a trial's numbers depend on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    passed: bool
+    detail: str
 
 
 def check_trial(point: Point, requests: Sequence[RequestRecord]) -> tuple[Check, ...]:

@@ -26,34 +26,27 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from toolkit.bench.canonical import canonical_json, digest
+from toolkit.bench.checks import Check, Status, check_trial, status_of
 from toolkit.bench.environment import Environment
 from toolkit.bench.files import remove_unfinished, write_folder
 from toolkit.bench.grid import Point
-from toolkit.bench.metrics import Metrics
+from toolkit.bench.metrics import Metrics, compute_metrics
 from toolkit.bench.request import RequestRecord
 from toolkit.checkpoint.files import write_atomic
 from toolkit.errors import RecordError
 
 Model = TypeVar("Model", bound=BaseModel)
-Status = Literal["ok", "failed", "invalid"]
-OWN_SERVER = "started by the bench"
+OWN_SERVER = "on this machine"
 SWEEP_FILE, TRIAL_FILE, REQUESTS_FILE = "sweep.json", "trial.json", "requests.jsonl.gz"
+AGAIN = "Measure the point again"
 
 
 class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Check(Record):
-    """One condition that a trial's numbers depend on."""
-
-    name: str
-    passed: bool
-    detail: str
-
-
 class ServedBy(Record):
-    """What was measured through. The environment describes the server's machine only if the bench started it."""
+    """What was measured through."""
 
     url: str
     started_by_bench: bool
@@ -62,7 +55,7 @@ class ServedBy(Record):
 class Trial(Record):
     """One measured point. ``failed``: a request or its warm-up ended in an error; ``invalid``: a check does not hold.
 
-    ``metrics`` are there for ``ok`` alone.
+    ``metrics`` are there for ``ok`` alone. ``recipe`` and ``argv`` name no folder of the machine.
     """
 
     schema_version: Literal[1] = 1
@@ -98,8 +91,9 @@ class Trial(Record):
 class SweepPlan(Record):
     """Everything that a sweep's measurements depend on.
 
-    ``bundle`` holds the SHA-256 of each file that the runtime loads, ``environment`` an env id, ``server`` the address
-    of a running server or ``OWN_SERVER``, ``points`` the trials in their order.
+    ``bundle`` holds the SHA-256 of each file that the runtime loads, ``environment`` an env id, ``points`` the trials
+    in their order. ``server`` is ``OWN_SERVER`` for one on this machine, which the environment describes, else its
+    host.
     """
 
     recipe: dict[str, Any]
@@ -191,7 +185,20 @@ def next_attempt(folder: Path, point: Point) -> int:
 
 
 def read_trial(folder: Path) -> Trial:
-    """The trial in ``folder``, its schema, place and requests checked; ``RecordError`` names the file."""
+    """The trial in ``folder``; ``RecordError`` names the file.
+
+    Its schema and place are checked, that its requests are those which were written, and that checks and metrics are
+    what they come to.
+    """
+    return _read_whole(folder)[0]
+
+
+def read_requests(folder: Path) -> tuple[RequestRecord, ...]:
+    """The requests of the trial in ``folder``, checked as ``read_trial`` does."""
+    return _read_whole(folder)[1]
+
+
+def _read_whole(folder: Path) -> tuple[Trial, tuple[RequestRecord, ...]]:
     path = folder / TRIAL_FILE
     trial = _read(path, Trial)
     place = f"{folder.parent.name}/{folder.name}"
@@ -199,18 +206,22 @@ def read_trial(folder: Path) -> Trial:
         raise RecordError(f"it is trial {trial.trial_id}, its folder says {place}", where=str(path))
     if (trial.status == "ok") != (trial.metrics is not None):
         raise RecordError(f"status {trial.status!r} and its metrics contradict each other", where=str(path))
-    path = folder / REQUESTS_FILE
-    if hashlib.sha256(_bytes(path)).hexdigest() != trial.requests_sha256:
-        raise RecordError("its SHA-256 is not the one in trial.json", where=str(path), hint="Measure the point again")
-    return trial
+    requests = _unpack(folder / REQUESTS_FILE, trial.requests_sha256)
+    if trial.checks != check_trial(trial.point, requests):
+        raise RecordError("its checks are not those of its requests", where=str(path), hint=AGAIN)
+    if trial.status == "ok" and status_of(trial.error, trial.checks) != "ok":
+        raise RecordError("its status is ok, but its checks are not", where=str(path), hint=AGAIN)
+    if trial.status == "ok" and trial.metrics != compute_metrics(requests):
+        raise RecordError("its metrics are not those of its requests", where=str(path), hint=AGAIN)
+    return trial, requests
 
 
-def read_requests(folder: Path) -> tuple[RequestRecord, ...]:
-    """The requests of the trial in ``folder``, checked as ``read_trial`` does."""
-    read_trial(folder)
-    path = folder / REQUESTS_FILE
+def _unpack(path: Path, sha256: str) -> tuple[RequestRecord, ...]:
+    data = _bytes(path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise RecordError("its SHA-256 is not the one in trial.json", where=str(path), hint=AGAIN)
     try:
-        lines = gzip.decompress(path.read_bytes()).splitlines()
+        lines = gzip.decompress(data).splitlines()
         return tuple(RequestRecord.model_validate_json(line) for line in lines)
     except (OSError, EOFError, ValidationError) as error:
         raise RecordError(f"not request records: {_first_line(error)}", where=str(path)) from None
