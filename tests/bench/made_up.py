@@ -38,6 +38,8 @@ from toolkit.serving.client import Chunk, Deadlines
 
 WORDS = [f"w{number}" for number in range(40)]
 MS = 1_000_000
+IDENTITY = "2" * 64
+"""Of the small recipe's bundle."""
 
 
 def small_recipe(tmp_path: Path) -> Recipe:
@@ -68,8 +70,8 @@ def _write_bundle(recipe: Recipe) -> None:
     (folder / "checkpoint" / "tokenizer.json").write_bytes(data)
     (folder / "recipe.yaml").write_text(recipe.absolute().to_yaml())
     entry = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    manifest = {"schema_version": 1, "files": {"checkpoint/tokenizer.json": entry}}
-    (folder / "engine.json").write_text(json.dumps(manifest))
+    manifest = {"schema_version": 1, "identity": IDENTITY, "weights": "1" * 64, "source": {}, "verified": {}}
+    (folder / "engine.json").write_text(json.dumps({**manifest, "files": {"checkpoint/tokenizer.json": entry}}))
 
 
 class FakeClient:
@@ -87,6 +89,7 @@ class FakeClient:
         self.closed = 0
         self.alive = True
         self.extra_tokens = 0
+        self.served = {"identity": IDENTITY}
         self._fail = fail
         self._together = together
         self._barrier: asyncio.Barrier | None = None
@@ -100,6 +103,9 @@ class FakeClient:
     async def probe(self) -> None:
         if not self.alive:
             raise UnavailableError("nothing is serving")
+
+    async def parameters(self) -> dict[str, str]:
+        return self.served
 
     async def generate(
         self, prompt: Sequence[int], *, sampling: SamplingParams, deadlines: Deadlines

@@ -12,7 +12,7 @@ from toolkit.bench.grid import plan_trials
 from toolkit.bench.records import OWN_SERVER
 from toolkit.bench.sweep import Sweep, plan_sweep
 from toolkit.engine.bundle import Bundle
-from toolkit.errors import BundleError, RecipeError
+from toolkit.errors import RecipeError
 from toolkit.recipe import Recipe
 
 ENVIRONMENT = made_up_environment("CPU")
@@ -63,7 +63,8 @@ def test_whatever_a_measurement_depends_on_changes_the_sweep(recipe: Recipe, tmp
         plan(changed(recipe, "bench", prompts=None)),
         plan(changed(recipe, "serve", max_queue_size=1)),
         plan(recipe, environment=made_up_environment("GPU made-up")),
-        plan(recipe, url="127.0.0.1:1"),
+        plan(recipe, url="elsewhere:1"),
+        plan(recipe, url="[2001:db8::1]:1"),
     ]
     manifest = recipe.engine.output / "engine.json"
     changed_bundle = json.loads(manifest.read_text())
@@ -74,11 +75,21 @@ def test_whatever_a_measurement_depends_on_changes_the_sweep(recipe: Recipe, tmp
 
 
 @pytest.mark.parametrize(
-    ("section", "changes"), [("engine", {"max_batch_size": 3}), ("target", {"runtime": "tensorrt-llm"})]
+    ("url", "server"),
+    [
+        (None, OWN_SERVER),
+        ("127.0.0.1:8001", OWN_SERVER),
+        ("127.0.0.9:41533", OWN_SERVER),
+        ("localhost:8001", OWN_SERVER),
+        ("[::1]:8001", OWN_SERVER),
+        ("gpu-box:8001", "gpu-box"),
+        ("10.0.0.7:8001", "10.0.0.7"),
+        ("[2001:db8::1]:8001", "2001:db8::1"),
+        ("[broken", "[broken"),
+    ],
 )
-def test_settings_that_the_bundle_was_not_built_from(recipe: Recipe, section: str, changes: dict[str, object]) -> None:
-    with pytest.raises(BundleError, match=f"built from other {section} settings.*Type: trtkit engine RECIPE"):
-        plan(changed(recipe, section, **changes))
+def test_a_server_counts_by_its_host(recipe: Recipe, url: str | None, server: str) -> None:
+    assert plan(recipe, url=url).record.plan.server == server
 
 
 def test_missing_prompts(recipe: Recipe, tmp_path: Path) -> None:

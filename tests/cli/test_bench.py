@@ -96,15 +96,15 @@ def test_run_and_resume(recipe: Recipe, client: FakeClient) -> None:
 
 
 def test_run_as_json(recipe: Recipe, client: FakeClient) -> None:
-    result = trtkit("run", "recipe.yaml", "--json", "--url", "127.0.0.1:9")
+    result = trtkit("run", "recipe.yaml", "--json", "--url", "elsewhere:9")
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
     assert (document["folder"], document["skipped"], document["stopped"]) == (str(sweep_folder(recipe)), 0, None)
     scan = scan_sweep(sweep_folder(recipe))
     assert [trial["point"] for trial in document["trials"]] == scan.sweep.plan.model_dump(mode="json")["points"]
     assert {trial["status"] for trial in document["trials"]} == {"ok"}
-    assert scan.sweep.plan.server == "127.0.0.1:9"
-    assert scan.trials[0].argv == ("trtkit", "bench", "run", "recipe.yaml", "--url", "127.0.0.1:9")
+    assert scan.sweep.plan.server == "elsewhere"
+    assert scan.trials[0].argv == ("trtkit", "bench", "run", "recipe.yaml", "--url", "elsewhere:9")
 
 
 def test_a_failed_trial_ends_with_exit_code_1(recipe: Recipe, client: FakeClient) -> None:

@@ -32,6 +32,10 @@ class Client(Protocol):
         """Raise a ``ClientError`` unless a token can be generated."""
         ...
 
+    async def parameters(self) -> dict[str, str]:
+        """The served model's own; ``identity`` is that of its bundle."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Load:

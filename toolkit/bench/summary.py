@@ -90,8 +90,8 @@ def summarize(scans: Iterable[Scan]) -> Summary:
 
 def _machine(scan: Scan) -> str:
     machine, server = scan.environment.hardware, scan.sweep.plan.server
-    # only of its own server does the bench know the machine
-    return machine if server == OWN_SERVER else f"client on {machine}, server already running at {server}"
+    # the fingerprint is that of the client's machine
+    return machine if server == OWN_SERVER else f"client on {machine}, server on {server}"
 
 
 def _ok(scan: Scan) -> list[Trial]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from toolkit.bench.canonical import digest
 from toolkit.bench.environment import Environment
@@ -12,7 +14,7 @@ from toolkit.bench.grid import Point, plan_recipe
 from toolkit.bench.records import OWN_SERVER, SweepPlan, SweepRecord
 from toolkit.checkpoint.files import sha256_file
 from toolkit.engine.bundle import Bundle
-from toolkit.errors import BundleError, RecipeError
+from toolkit.errors import RecipeError
 from toolkit.recipe import Recipe
 
 # Places, not conditions: moving files or ports does not make it another sweep.
@@ -38,14 +40,12 @@ class Sweep:
 
 
 def plan_sweep(recipe: Recipe, bundle: Bundle, environment: Environment, url: str | None) -> Sweep:
-    """The sweep of ``recipe`` on ``bundle``, through the server at ``url`` or one that the bench starts.
+    """The sweep of ``recipe`` on its ``bundle``, through the server at ``url`` or one that the bench starts.
 
     Its id is a hash of everything that a measurement depends on: the recipe without its places, the bytes of bundle
     and prompts, the environment, the server and the points in their order. So the same sweep finds its folder again
-    and a changed one gets another. Raises ``RecipeError`` for a point that the engine cannot hold and ``BundleError``
-    for a bundle that was built from other settings.
+    and a changed one gets another. Raises ``RecipeError`` for a point that the engine cannot hold.
     """
-    _check_built_from(recipe, bundle)
     points = plan_recipe(recipe)
     prompts = recipe.bench.prompts
     plan = SweepPlan(
@@ -53,7 +53,7 @@ def plan_sweep(recipe: Recipe, bundle: Bundle, environment: Environment, url: st
         bundle=_contents(bundle),
         prompts_sha256=None if prompts is None else _sha256(prompts),
         environment=environment.env_id,
-        server=OWN_SERVER if url is None else url,
+        server=_server(url),
         points=points,
     )
     sweep_id = digest(plan.model_dump(mode="json"), 8)
@@ -61,17 +61,22 @@ def plan_sweep(recipe: Recipe, bundle: Bundle, environment: Environment, url: st
     return Sweep(recipe, bundle, environment, points, record)
 
 
-def _check_built_from(recipe: Recipe, bundle: Bundle) -> None:
-    """The server runs with the bundle's settings, so the record may not claim others."""
-    asked = {"target": recipe.target, "engine": recipe.engine.model_copy(update={"output": Path()})}
-    built = {"target": bundle.recipe.target, "engine": bundle.recipe.engine.model_copy(update={"output": Path()})}
-    for section, settings in asked.items():
-        if settings != built[section]:
-            raise BundleError(
-                f"it was built from other {section} settings than the recipe's",
-                where=str(bundle.folder),
-                hint="Type: trtkit engine RECIPE",
-            )
+def _server(url: str | None) -> str:
+    """A running server on this machine counts as the bench's own; of another only the host counts, not the port."""
+    if url is None:
+        return OWN_SERVER
+    try:
+        host = urlsplit(f"//{url}").hostname or url
+    except ValueError:
+        host = url
+    return OWN_SERVER if _is_loopback(host) else host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _contents(bundle: Bundle) -> dict[str, str]:
