@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import pytest
 
 from tests.bench.made_up import FakeClient, refuse
 from toolkit.bench import run as run_module
+from toolkit.bench.portable import portable_recipe
 from toolkit.bench.records import REQUESTS_FILE, TRIAL_FILE, read_requests, scan_sweep
 from toolkit.bench.run import Answered, Event, Finished, Resumed, Started, SweepResult, run_sweep
 from toolkit.engine.bundle import Bundle
@@ -77,7 +79,7 @@ def test_a_sweep(bench: Bench) -> None:
     for trial in scan.trials:
         assert (trial.status, trial.error, trial.hardware) == ("ok", None, "CPU")
         assert trial.argv == ("trtkit", "bench", "run")
-        assert trial.recipe == bench.recipe.model_dump(mode="json")
+        assert trial.recipe == portable_recipe(bench.recipe)
         assert trial.server.model_dump() == {"url": "127.0.0.1:1", "started_by_bench": True}
         assert trial.metrics is not None
         assert trial.metrics.num_requests == trial.point.requests == 4
@@ -187,12 +189,82 @@ def test_nothing_is_recorded_without_a_server(bench: Bench) -> None:
     assert scan_sweep(next(bench.recipe.bench.output.iterdir())).trials == ()
 
 
-def test_a_running_server_is_measured_in_a_sweep_of_its_own(bench: Bench) -> None:
-    own, other = bench.run(), bench.run(url="127.0.0.1:2")
+def test_a_server_elsewhere_is_measured_in_a_sweep_of_its_own(bench: Bench) -> None:
+    own, other = bench.run(), bench.run(url="elsewhere:2")
     assert own.folder != other.folder
     assert bench.served == ["started", "stopped"]
-    assert bench.connected[-1] == ("127.0.0.1:2", "tensorrt_llm")
+    assert bench.connected[-1] == ("elsewhere:2", "tensorrt_llm")
     assert {trial.server.started_by_bench for trial in other.trials} == {False}
+    moved = bench.run(url="elsewhere:3")
+    assert (moved.folder, moved.skipped) == (other.folder, 2)
+
+
+def test_a_server_on_this_machine_resumes_the_same_sweep(bench: Bench) -> None:
+    def second_fails(number: int) -> None:
+        if number == 5:
+            refuse(number)
+
+    bench.client = FakeClient(fail=second_fails)
+    first = bench.run(url="127.0.0.1:41533")
+    assert [trial.status for trial in first.trials] == ["ok", "failed"]
+    bench.client = FakeClient()
+    again = bench.run(url="localhost:35917")
+    assert (again.folder, again.skipped, again.ok) == (first.folder, 1, True)
+    assert bench.run() == SweepResult(first.folder, skipped=2)
+    assert bench.served == []
+
+
+@pytest.mark.parametrize(
+    ("served", "what"),
+    [
+        ({"identity": "3" * 64}, "the server runs another bundle than the recipe's"),
+        ({"bundle": "somewhere"}, "the server does not say which bundle it runs"),
+    ],
+)
+def test_a_server_of_another_bundle_is_not_measured(bench: Bench, served: dict[str, str], what: str) -> None:
+    bench.client.served = served
+    with pytest.raises(RecordError) as caught:
+        bench.run(url="127.0.0.1:2")
+    assert (caught.value.what, caught.value.where) == (what, "127.0.0.1:2")
+    assert caught.value.hint == "Type: trtkit serve RECIPE, with the same --set"
+    assert bench.client.prompts == []
+    assert scan_sweep(next(bench.recipe.bench.output.iterdir())).trials == ()
+
+
+def test_records_name_no_folder_of_the_machine(bench: Bench, tmp_path: Path) -> None:
+    folder = run_sweep(
+        bench.recipe,
+        argv=["trtkit", "bench", "run", f"{tmp_path}/recipe.yaml", "--set", f"bench.output={tmp_path}/results"],
+        serve=bench.serve,
+        connect=bench.connect,
+    ).folder
+    (trial, *_) = scan_sweep(folder).trials
+    assert trial.argv == ("trtkit", "bench", "run", "recipe.yaml", "--set", "bench.output=results")
+    assert (trial.recipe["engine"]["output"], trial.recipe["checkpoint"]["path"]) == ("bundle", "nvfp4")
+    for path in folder.rglob("*.json"):
+        assert str(tmp_path) not in path.read_text()
+        assert str(Path.home()) not in path.read_text()
+
+
+def test_finished_trials_of_other_prompts_are_not_taken(bench: Bench) -> None:
+    first = bench.run()
+    path = first.folder / "trials" / first.trials[0].trial_id
+    document = json.loads((path / TRIAL_FILE).read_text())
+    (path / TRIAL_FILE).write_text(json.dumps(document | {"prompts_sha256": "0" * 64}))
+    with pytest.raises(RecordError, match="it was measured with other prompts than the recipe gives now") as caught:
+        bench.run()
+    assert caught.value.where == str(path)
+
+
+def test_a_tampered_trial_is_measured_again(bench: Bench) -> None:
+    first = bench.run()
+    victim = first.trials[0]
+    path = first.folder / "trials" / victim.trial_id / TRIAL_FILE
+    document = json.loads(path.read_text())
+    document["metrics"]["system_output_throughput_tok_s"] *= 2
+    path.write_text(json.dumps(document))
+    again = bench.run()
+    assert [(trial.point, trial.attempt) for trial in again.trials] == [(victim.point, 2)]
 
 
 @pytest.mark.parametrize(("file", "data"), [(TRIAL_FILE, b'{"schema_version": 1'), (REQUESTS_FILE, b"changed")])
@@ -234,6 +306,14 @@ def test_prompts_are_drawn_before_the_server_starts(bench: Bench) -> None:
     assert bench.served == []
 
 
+def test_settings_that_the_bundle_was_not_built_from(bench: Bench) -> None:
+    engine = bench.recipe.engine.model_copy(update={"max_batch_size": 3})
+    bench.recipe = bench.recipe.model_copy(update={"engine": engine})
+    with pytest.raises(BundleError, match=r"it was built with another engine\.max_batch_size than the recipe's"):
+        bench.run()
+    assert not bench.recipe.bench.output.exists()
+
+
 def test_no_bundle(bench: Bench) -> None:
     (bench.recipe.engine.output / "engine.json").unlink()
     with pytest.raises(BundleError, match="the bundle is unfinished"):
@@ -264,21 +344,13 @@ def test_the_own_server_is_the_recipes(recipe: Recipe, monkeypatch: pytest.Monke
         def __exit__(self, *error: object) -> None:
             calls.append("stopped")
 
-    def render(bundle: Bundle, folder: Path, **options: object) -> Path:
-        calls.append((bundle.folder, folder, options))
-        return folder
-
-    def start(folder: Path, **options: object) -> Running:
-        calls.append((folder, options))
+    def serve_bundle(recipe: Recipe, bundle: Bundle) -> Running:
+        calls.append((recipe, bundle))
         return Running()
 
-    monkeypatch.setattr(run_module.repository, "render", render)
-    monkeypatch.setattr(run_module.server.Server, "start", start)
-    with run_module.own_server(recipe, Bundle.open(recipe.engine.output)) as url:
+    monkeypatch.setattr(run_module, "serve_bundle", serve_bundle)
+    bundle = Bundle.open(recipe.engine.output)
+    with run_module.own_server(recipe, bundle) as url:
         assert url == "127.0.0.1:3"
-    ports = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
-    assert calls == [
-        (recipe.engine.output, recipe.serve.repository, {"model_name": "tensorrt_llm", "max_queue_size": 256}),
-        (recipe.serve.repository, {"host": "127.0.0.1", "model_name": "tensorrt_llm", **ports}),
-        "stopped",
-    ]
+        assert calls == [(recipe, bundle)]
+    assert calls[1:] == ["stopped"]

@@ -15,14 +15,24 @@ from toolkit.bench.environment import Environment, fingerprint, utc_now
 from toolkit.bench.grid import Point
 from toolkit.bench.load import Client, Load, run_load
 from toolkit.bench.metrics import compute_metrics
+from toolkit.bench.portable import portable_argv, portable_recipe
 from toolkit.bench.prompts import Prompts, prompt_source
-from toolkit.bench.records import ServedBy, Trial, next_attempt, open_sweep, pack_requests, scan_sweep, write_trial
+from toolkit.bench.records import (
+    Scan,
+    ServedBy,
+    Trial,
+    next_attempt,
+    open_sweep,
+    pack_requests,
+    scan_sweep,
+    write_trial,
+)
 from toolkit.bench.sweep import Sweep, plan_sweep
 from toolkit.engine.bundle import Bundle
 from toolkit.errors import ClientError, EngineError, RecordError
 from toolkit.recipe import Recipe
-from toolkit.serving import repository, server
 from toolkit.serving.client import TritonClient
+from toolkit.serving.server import serve_bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +90,7 @@ class SweepResult:
 @contextmanager
 def own_server(recipe: Recipe, bundle: Bundle) -> Iterator[str]:
     """Triton on ``bundle`` for the length of the block; yields host:port of its gRPC endpoint."""
-    serve = recipe.serve
-    rendered = repository.render(
-        bundle, serve.repository, model_name=serve.model_name, max_queue_size=serve.max_queue_size
-    )
-    with server.Server.start(
-        rendered,
-        host=serve.host,
-        grpc_port=serve.grpc_port,
-        http_port=serve.http_port,
-        metrics_port=serve.metrics_port,
-        model_name=serve.model_name,
-    ) as running:
+    with serve_bundle(recipe, bundle) as running:
         yield running.grpc_url
 
 
@@ -100,13 +99,16 @@ def connect_triton(url: str, model: str) -> AbstractAsyncContextManager[Client]:
 
 
 def open_target(recipe: Recipe) -> tuple[Bundle, Environment]:
-    """The recipe's bundle and this machine's fingerprint; ``EngineError`` for a target that is not this CPU."""
+    """The recipe's bundle and this machine's fingerprint.
+
+    Raises ``EngineError`` for a target that is not this CPU and ``BundleError`` for a bundle of other settings.
+    """
     if recipe.target.runtime != "cpu":
         raise EngineError(
             f"runtime {recipe.target.runtime} runs on a GPU, and this version records sweeps on a CPU only",
             hint="Type: --dry-run to see the plan, or --set target.runtime=cpu",
         )
-    return Bundle.open(recipe.engine.output), fingerprint()
+    return Bundle.open_for(recipe), fingerprint()
 
 
 def run_sweep(
@@ -120,27 +122,38 @@ def run_sweep(
 ) -> SweepResult:
     """Measure every point of ``recipe.bench`` that has no ``ok`` trial yet, through the server at ``url`` (host:port).
 
-    Without ``url`` it starts a server and stops it afterwards, if there is anything to measure. A trial that fails is
-    recorded and the sweep goes on, unless no token can be generated any more. An interrupt leaves the finished trials
-    and nothing of the running one. Raises ``BundleError``, ``RecipeError``, ``RecordError``, ``ServerError`` or
-    ``ClientError`` before the first trial.
+    Without ``url`` it starts a server and stops it afterwards, if there is anything to measure; a server at ``url``
+    must say that it runs the recipe's bundle. A trial that fails is recorded and the sweep goes on, unless no token can
+    be generated any more. An interrupt leaves the finished trials and nothing of the running one. Raises
+    ``BundleError``, ``RecipeError``, ``RecordError``, ``ServerError`` or ``ClientError`` before the first trial.
     """
     bundle, environment = open_target(recipe)
     sweep = plan_sweep(recipe, bundle, environment, url)
     with open_sweep(sweep.folder, sweep.record, environment):
         scan = scan_sweep(sweep.folder)
-        todo = [point for point in sweep.points if scan.finished(point) is None]
+        source = prompt_source(recipe.bench, bundle.tokenizer_dir)
+        drawn = [(point, source.draw(point)) for point in sweep.points]
+        todo = [(point, prompts) for point, prompts in drawn if not _is_finished(scan, point, prompts)]
         skipped = len(sweep.points) - len(todo)
         on_event(Resumed(sweep.folder, skipped, len(sweep.points), scan.damaged))
         result = SweepResult(sweep.folder, skipped)
         if todo:
-            source = prompt_source(recipe.bench, bundle.tokenizer_dir)
-            drawn = [(point, source.draw(point)) for point in todo]
             with serve(recipe, bundle) if url is None else nullcontext(url) as address:
                 through = ServedBy(url=address, started_by_bench=url is None)
                 runner = _Runner(sweep, through, tuple(argv), on_event, result)
-                asyncio.run(runner.run(drawn, connect))
+                asyncio.run(runner.run(todo, connect))
     return result
+
+
+def _is_finished(scan: Scan, point: Point, prompts: Prompts) -> bool:
+    trial = scan.finished(point)
+    if trial is not None and trial.prompts_sha256 != prompts.sha256:
+        raise RecordError(
+            "it was measured with other prompts than the recipe gives now",
+            where=str(scan.folder / "trials" / trial.trial_id),
+            hint="Move the sweep's folder away",
+        )
+    return trial is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +166,8 @@ class _Runner:
 
     async def run(self, todo: Sequence[tuple[Point, Prompts]], connect: Connect) -> None:
         async with connect(self.through.url, self.sweep.recipe.serve.model_name) as client:
+            if not self.through.started_by_bench:
+                await self._check_served(client)
             await client.probe()
             for number, (point, prompts) in enumerate(todo, self.result.skipped + 1):
                 self.on_event(Started(number, len(self.sweep.points), point))
@@ -162,6 +177,16 @@ class _Runner:
                 if trial.status == "failed" and (reason := await _broken(client)):
                     self.result.stopped = reason
                     return
+
+    async def _check_served(self, client: Client) -> None:
+        """The records will say that the recipe's bundle was measured."""
+        served = (await client.parameters()).get("identity")
+        if served == self.sweep.bundle.manifest["identity"]:
+            return
+        what = "the server runs another bundle than the recipe's"
+        if served is None:
+            what = "the server does not say which bundle it runs"
+        raise RecordError(what, where=self.through.url, hint="Type: trtkit serve RECIPE, with the same --set")
 
     async def _trial(self, client: Client, point: Point, prompts: Prompts) -> Trial:
         load_average, started_at = os.getloadavg()[0], utc_now()
@@ -187,8 +212,8 @@ class _Runner:
             env_id=self.sweep.environment.env_id,
             server=self.through,
             load_average_1m=load_average,
-            argv=self.argv,
-            recipe=self.sweep.recipe.model_dump(mode="json"),
+            argv=portable_argv(self.argv),
+            recipe=portable_recipe(self.sweep.recipe),
             prompts_sha256=prompts.sha256,
             started_at=started_at,
             ended_at=utc_now(),
