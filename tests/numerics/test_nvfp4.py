@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -25,6 +25,26 @@ EXPORTS = [
     ("tiny-llama-nvfp4-modelopt-0.37", "tiny-llama-bf16", 14),
 ]
 Axis = Literal[-1, -2]
+
+
+class Export(NamedTuple):
+    """What ModelOpt wrote, what it wrote it from, and how many weights it quantised."""
+
+    theirs: Checkpoint
+    original: Checkpoint
+    count: int
+
+
+@pytest.fixture(params=["committed sample", *EXPORTS], ids=lambda param: param if isinstance(param, str) else param[0])
+def export(request: pytest.FixtureRequest, sample: Path) -> Iterator[Export]:
+    """The sample is always here; further exports are where they stand beside the checkout."""
+    if isinstance(request.param, str):
+        folders, count = (sample, sample.parent / "bf16"), 36
+    else:
+        shared: Path = request.getfixturevalue("shared_fixtures")
+        folders, count = (shared / request.param[0], shared / request.param[1]), request.param[2]
+    with Checkpoint.open(folders[0]) as theirs, Checkpoint.open(folders[1]) as original:
+        yield Export(theirs, original, count)
 
 
 def e4m3(byte: int) -> np.float32:
@@ -216,11 +236,8 @@ def test_scales_that_do_not_fit(
 # Encoding
 
 
-@pytest.mark.parametrize(("export", "source", "count"), EXPORTS)
-def test_quantising_the_source_gives_modelopts_bytes(
-    shared_fixtures: Path, export: str, source: str, count: int
-) -> None:
-    theirs, original = Checkpoint.open(shared_fixtures / export), Checkpoint.open(shared_fixtures / source)
+def test_quantising_the_source_gives_modelopts_bytes(export: Export) -> None:
+    theirs, original, count = export
     compared = 0
     for weight, block_scale, axis in quantised(theirs):
         global_scale = float(theirs.array(f"{block_scale}_2"))
@@ -233,12 +250,12 @@ def test_quantising_the_source_gives_modelopts_bytes(
     assert compared == count
 
 
-def test_global_scale_of_the_experts(shared_fixtures: Path) -> None:
+@pytest.mark.parametrize("export", ["committed sample", EXPORTS[0]], indirect=True, ids=["sample", "shared"])
+def test_global_scale_of_the_experts(export: Export) -> None:
     """Experts and o_proj are not in a fused group, so their tensor scale is their own amax / 2688."""
-    theirs = Checkpoint.open(shared_fixtures / EXPORTS[0][0])
-    original = Checkpoint.open(shared_fixtures / EXPORTS[0][1])
+    theirs, original, count = export
     alone = [item for item in quantised(theirs) if ".experts." in item[0] or "o_proj" in item[0]]
-    assert len(alone) == 6
+    assert len(alone) == count // 2
     for weight, block_scale, axis in alone:
         packed, scale, global_scale = nvfp4.quantize(bf16.to_f32(original.array(weight)), axis=axis)
         assert global_scale == theirs.array(f"{block_scale}_2")
@@ -246,9 +263,8 @@ def test_global_scale_of_the_experts(shared_fixtures: Path) -> None:
         np.testing.assert_array_equal(scale, theirs.array(block_scale))
 
 
-@pytest.mark.parametrize(("export", "source", "count"), EXPORTS)
-def test_decoding_modelopts_bytes(shared_fixtures: Path, export: str, source: str, count: int) -> None:
-    theirs = Checkpoint.open(shared_fixtures / export)
+def test_decoding_modelopts_bytes(export: Export) -> None:
+    theirs = export.theirs
     for weight, block_scale, axis in quantised(theirs):
         packed, scale = theirs.array(weight), theirs.array(block_scale)
         global_scale = float(theirs.array(f"{block_scale}_2"))
