@@ -2,7 +2,7 @@
 
 Needs the extra ``oracle``. One thread each, greedy, the two interleaved; medians over the repeats.
 
-    python benchmarks/cpu_decode.py [--checkpoint samples/tiny-gpt-oss/nvfp4]
+    PYTHONPATH=. python benchmarks/cpu_decode.py [--checkpoint samples/tiny-gpt-oss/nvfp4]
 
 Prints a table, then one JSON line.
 """
@@ -23,6 +23,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # befo
 
 import numpy as np
 import torch
+from machine import processor, versions
 from transformers import DynamicCache, GptOssConfig, GptOssForCausalLM
 
 from toolkit.checkpoint.source import Checkpoint
@@ -144,15 +145,18 @@ def main() -> None:
     torch.set_num_threads(1)
     with Checkpoint.open(arguments.checkpoint) as checkpoint:
         rows = [measure(checkpoint, batch, arguments) for batch in (1, 8)]
-    print(f"decode, one thread, context {arguments.context}, CPU")
+    environment = {"processor": processor(), "threads": 1, **versions("numpy", "torch", "transformers")}
+    print(f"decode, one thread, CPU: {environment['processor']}, medians of {arguments.repeats}")
+    print("  ".join(f"{key} {environment[key]}" for key in ("python", "numpy", "torch", "transformers")))
+    print(f"\n{arguments.checkpoint.name}, context {arguments.context}, {arguments.steps} tokens a sequence")
     for row in rows:
         print(
             f"batch {row['batch']}: trtkit {row['trtkit_tok_s']:8.1f} tok/s   "
             f"transformers {row['transformers_tok_s']:8.1f} tok/s   ratio {row['ratio']:.2f}"
         )
-    settings = {"context": arguments.context, "steps": arguments.steps, "repeats": arguments.repeats, "threads": 1}
-    versions = {"numpy": np.__version__, "torch": torch.__version__}
-    print(json.dumps({"benchmark": "cpu_decode", "device": "cpu", **settings, **versions, "results": rows}))
+    settings = {"context": arguments.context, "steps": arguments.steps, "repeats": arguments.repeats}
+    print()
+    print(json.dumps({"benchmark": "cpu_decode", "environment": environment, **settings, "results": rows}))
 
 
 if __name__ == "__main__":

@@ -15,20 +15,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 import modelopt.torch.quantization  # noqa: F401  (its submodules import each other in this order only)
 import numpy as np
 import torch
+from machine import processor, versions
 from modelopt.torch.quantization.qtensor import NVFP4QTensor
 
 from toolkit.numerics import nvfp4
@@ -142,15 +140,6 @@ def equal_bits(ours: np.ndarray, theirs: torch.Tensor, axis: int) -> bool:
     return np.array_equal(ours.view(unsigned), bits.swapaxes(-1, -2) if axis == -2 else bits)
 
 
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def line(row: Result) -> str:
     times = (row.new_ms, row.reuse_ms, row.modelopt_ms, row.copy_ms)
     columns = "".join(f"{ms:9.1f} {row.rate(ms):5.2f}" for ms in times)
@@ -167,8 +156,7 @@ def main() -> int:
         "processor": processor(),
         "threads": 1,
         "repeats": repeats,
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("numpy", "torch", "nvidia-modelopt")},
+        **versions("numpy", "torch", "nvidia-modelopt"),
     }
     print(f"NVFP4 decode, one thread, CPU: {environment['processor']}, medians of {repeats}")
     print("  ".join(f"{key} {environment[key]}" for key in ("python", "numpy", "torch", "nvidia-modelopt")))
