@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.helpers import example_tensors, write_checkpoint, write_json
-from toolkit.checkpoint.census import Census, QuantSummary, take_census
+from toolkit.checkpoint.census import Census, take_census
+from toolkit.checkpoint.quant import QuantSummary, quant_summary
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.errors import CheckpointError
 
@@ -35,17 +35,18 @@ def test_whole_census(tmp_path: Path) -> None:
             architecture="GptOssForCausalLM",
             config={"architectures": ["GptOssForCausalLM"]},
             quant_config=None,
+            quant=None,
             tensors=checkpoint.tensors,
             shards={"model.safetensors": (folder / "model.safetensors").stat().st_size},
             files=("config.json", "model.safetensors", "tokenizer.json"),
+            where=str(folder),
         )
-    assert (census.total_bytes, census.has_tokenizer, census.quant) == (4 + 12 + 3 + 8 + 0 + 16, True, None)
 
 
 def test_the_recipe_of_the_published_checkpoint(shared_fixtures: Path) -> None:
     census = census_of(shared_fixtures / "tiny-gpt-oss-nvfp4-sharded-modelopt-0.37")
     assert census.quant == QuantSummary("NVFP4", 16, ("lm_head",), None, "modelopt", "0.37.0")
-    assert (len(census.tensors), census.total_bytes, census.has_tokenizer) == (73, 248_832, False)
+    assert (len(census.tensors), sum(tensor.nbytes for tensor in census.tensors.values())) == (73, 248_832)
     assert list(census.shards.values()) == [81456, 63928, 45296, 65656]
 
 
@@ -59,7 +60,7 @@ def test_mlp_only(shared_fixtures: Path) -> None:
 def test_config_json_alone_says_the_same(shared_fixtures: Path, name: str) -> None:
     census = census_of(shared_fixtures / f"tiny-{name}-modelopt-0.37")
     assert census.quant is not None
-    assert replace(census, quant_config=None).quant == census.quant
+    assert quant_summary(census.config, None, census.where) == census.quant
 
 
 def test_unquantised(shared_fixtures: Path) -> None:
@@ -96,3 +97,31 @@ def test_architecture_must_be_one_name(tmp_path: Path, architectures: object) ->
         census_of(folder)
     where = folder / "config.json"
     assert str(caught.value) == f"{where}: architectures is {architectures!r}, not a list of one name"
+
+
+@pytest.mark.parametrize("value", [None, [1], "NVFP4"])
+def test_a_quantisation_file_that_says_nothing(tmp_path: Path, value: object) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        quant_of(tmp_path, quant_config={"quantization": value})
+    assert str(caught.value) == f"{tmp_path / 'hf_quant_config.json'}: quantization is {value!r}, not an object"
+
+
+@pytest.mark.parametrize(
+    ("inline", "what"),
+    [
+        ("x", "quantization_config is 'x', not an object"),
+        ([1], "quantization_config is [1], not an object"),
+        ({"quant_algo": 4}, "quant_algo is 4, not text"),
+        ({"quant_algo": "NVFP4", "ignore": "lm_head"}, "ignore is 'lm_head', not a list of names"),
+        ({"quant_algo": "NVFP4", "ignore": [1]}, "ignore is [1], not a list of names"),
+        ({"quant_algo": "NVFP4", "producer": "modelopt"}, "producer is 'modelopt', not an object"),
+    ],
+)
+def test_a_malformed_quantisation_in_config_json(tmp_path: Path, inline: object, what: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        quant_of(tmp_path, config={"architectures": ["A"], "quantization_config": inline})
+    assert str(caught.value) == f"{tmp_path / 'config.json'}: {what}"
+
+
+def test_null_is_no_quantisation(tmp_path: Path) -> None:
+    assert quant_of(tmp_path, config={"architectures": ["A"], "quantization_config": None}) is None

@@ -86,11 +86,12 @@ def test_header_longer_than_the_format_allows(path: Path) -> None:
         (b"\x00\x00", "byte 8: the header is not JSON (Expecting value)"),
         (b'{"\xff": 1}', "byte 8: the header is not JSON (UnicodeDecodeError)"),
         (b"[" * 100_000, "byte 8: the header is not JSON (RecursionError)"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "byte 8: the header is not JSON (ValueError)"),
         (b"[]", "byte 8: the header is not a JSON object"),
         (b'{"a": 1, "a": 2}', "byte 8: the header holds 'a' twice"),
         (b'{"__metadata__": {"format": 1}}', "byte 8: __metadata__ is not a map of strings"),
     ],
-    ids=["syntax", "zeros", "utf8", "deep", "list", "duplicate", "metadata"],
+    ids=["syntax", "zeros", "utf8", "deep", "digits", "list", "duplicate", "metadata"],
 )
 def test_header_that_is_not_one(path: Path, header: bytes, expected: str) -> None:
     assert header_error(path, header)[0] == f"{expected}. {HINT}"
@@ -102,6 +103,13 @@ def test_header_that_is_not_one(path: Path, header: bytes, expected: str) -> Non
         (3, "the header entry needs exactly dtype, shape and data_offsets"),
         ({"dtype": "U8", "shape": [1]}, "the header entry needs exactly dtype, shape and data_offsets"),
         (entry("U8", [-1], 0, 1), "the shape [-1] is not a list of sizes"),
+        (entry("U8", [1 << 63], 0, 1), "the shape [9223372036854775808] is not a list of sizes"),
+        (
+            entry("U8", [10**4000], 0, 1),
+            f"the shape [1{'0' * 17}...{'0' * 19}] is not a list of sizes",
+        ),
+        (entry("U8", [1] * 33, 0, 1), "the shape [1, 1, 1, 1, 1, 1, ...] is not a list of sizes"),
+        (entry("U8", [1], 0, 1 << 63), "data_offsets [0, 9223372036854775808] is not a pair of byte offsets"),
         ({"dtype": "U8", "shape": [True], "data_offsets": [0, 1]}, "the shape [True] is not a list of sizes"),
         ({"dtype": "U8", "shape": 1, "data_offsets": [0, 1]}, "the shape 1 is not a list of sizes"),
         ({"dtype": "U8", "shape": [1], "data_offsets": [0]}, "data_offsets [0] is not a pair of byte offsets"),

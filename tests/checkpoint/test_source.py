@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
 from tests.helpers import INDEX, example_tensors, write_checkpoint, write_json
+from toolkit.checkpoint.census import take_census
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.errors import CheckpointError
 
@@ -76,13 +79,6 @@ def test_reading_again_after_close(sharded: Path) -> None:
     assert before.tobytes() == bytes(checkpoint.raw("a")) == b"a"
 
 
-def test_tokenizer(sharded: Path) -> None:
-    checkpoint = Checkpoint.open(sharded)
-    assert not checkpoint.has_tokenizer
-    write_json(checkpoint.path("tokenizer.json"), {})
-    assert checkpoint.has_tokenizer
-
-
 def test_unknown_tensor(sharded: Path) -> None:
     with Checkpoint.open(sharded) as checkpoint, pytest.raises(CheckpointError) as caught:
         checkpoint.array("x")
@@ -118,6 +114,47 @@ def test_json_that_is_not(sharded: Path, file: str) -> None:
     assert message_of(sharded) == f"{sharded / file}: is not JSON ({syntax})"
     (sharded / file).write_text("[]")
     assert message_of(sharded) == f"{sharded / file}: is not a JSON object"
+
+
+@pytest.mark.parametrize("file", ["config.json", "hf_quant_config.json", INDEX])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ('{"a": ' + "1" * 5000 + "}", "a number is too long"),
+        ("\xff", "not UTF-8"),
+    ],
+    ids=["deep", "digits", "bytes"],
+)
+def test_json_that_python_gives_up_on(sharded: Path, file: str, text: str, reason: str) -> None:
+    (sharded / file).write_bytes(text.encode("latin-1"))
+    assert message_of(sharded) == f"{sharded / file}: is not JSON ({reason})"
+
+
+def no_permission(path: Path, *_: object, **__: object) -> NoReturn:
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+@pytest.mark.parametrize("method", ["is_dir", "is_file", "exists", "read_bytes", "open"])
+def test_what_may_not_be_read_is_named(sharded: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    monkeypatch.setattr(Path, method, no_permission)
+    assert re.fullmatch(rf"{re.escape(str(sharded))}[^ ]*: cannot be read \(Permission denied\)", message_of(sharded))
+
+
+def test_a_folder_that_may_not_be_listed(sharded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Checkpoint.open(sharded) as checkpoint:
+        monkeypatch.setattr(Path, "iterdir", no_permission)
+        with pytest.raises(CheckpointError) as caught:
+            take_census(checkpoint)
+    assert str(caught.value) == f"{sharded}: cannot be read (Permission denied)"
+
+
+def test_a_shard_that_goes_away(sharded: Path) -> None:
+    with Checkpoint.open(sharded) as checkpoint:
+        (sharded / SECOND).unlink()
+        with pytest.raises(CheckpointError) as caught:
+            checkpoint.array("c")
+    assert str(caught.value) == f"{sharded / SECOND}: cannot be read (No such file or directory)"
 
 
 def test_no_weights(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +52,10 @@ def test_a_misspelt_verb(trtkit: Run) -> None:
             "error: x.yaml:3: two lines. Type: this\n",
         ),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (PermissionError(13, "Permission denied", "/x/y"), 1, "error: /x/y: Permission denied\n"),
+        (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
+        (OSError("no reason"), 1, "error: no reason\n"),
+        (BrokenPipeError(32, "Broken pipe"), 1, ""),
     ],
 )
 def test_exit_codes(monkeypatch: pytest.MonkeyPatch, trtkit: Run, error: BaseException, code: int, stderr: str) -> None:
@@ -59,6 +66,23 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch, trtkit: Run, error: BaseExc
     monkeypatch.setattr(VerbGroup, "get_command", lambda self, ctx, name: failing)
     result = trtkit("plan")
     assert (result.exit_code, result.stdout, result.stderr) == (code, "", stderr)
+
+
+@pytest.mark.parametrize("argv", [("--help",), ("recipes", "ls"), ("plan", "tiny-gpt-oss/cpu")])
+def test_a_full_disk_behind_stdout_is_one_line(root: Path, argv: tuple[str, ...]) -> None:
+    code = "from toolkit.cli import main; main(prog_name='trtkit')"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-c", code, *argv],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=root,
+            env=buffered,
+            check=False,
+        )
+    assert (result.returncode, result.stderr) == (1, "error: No space left on device\n")
 
 
 def test_version(trtkit: Run) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 from click.testing import Result
 
@@ -50,6 +51,36 @@ def test_refused_says_the_way_out_and_exits_with_1(trtkit: Run) -> None:
     )
 
 
+def test_a_dry_run_of_what_is_refused_says_so_and_exits_with_1(trtkit: Run, tmp_path: Path) -> None:
+    overrides = ("--set", f"engine.output={tmp_path / 'out'}", *B200, "--set", "target.gpu=h100")
+    planned = trtkit("plan", "tiny-gpt-oss/cpu", *overrides)
+    result = trtkit("engine", "tiny-gpt-oss/cpu", "--dry-run", *overrides)
+    assert (result.exit_code, result.output) == (1, planned.output)
+    assert "would go to" not in result.output
+    result = trtkit("engine", "tiny-gpt-oss/cpu", "--dry-run", "--json", *overrides)
+    assert (result.exit_code, json.loads(result.output)["plan"]["verdict"]) == (1, "refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_tokenizer_is_noted(trtkit: Run, sample: Path, tmp_path: Path) -> None:
+    for path in sample.iterdir():
+        if path.name != "tokenizer.json":
+            (tmp_path / path.name).symlink_to(path)
+    bare = ("plan", "tiny-gpt-oss/cpu", "--set", f"checkpoint.path={tmp_path}")
+    note = "  note       no tokenizer.json: serving needs one; set checkpoint.tokenizer to its folder\n"
+    assert trtkit(*bare).output.endswith(note)
+    with_one = trtkit(*bare, "--set", f"checkpoint.tokenizer={sample}")
+    assert with_one.exit_code == 0
+    assert "note" not in with_one.output
+    assert "note" not in trtkit("plan", "gpt-oss-120b/b200").output, "what a predicted one has is not known"
+
+
+def test_a_predicted_plan_shows_no_half_file(trtkit: Run) -> None:
+    document = json.loads(trtkit("plan", "gpt-oss-120b/b200", "--json").output)
+    names = ("config.json", "hf_quant_config.json", "model.safetensors.index.json")
+    assert document["json_files"] == dict.fromkeys(names)
+
+
 def test_json(trtkit: Run) -> None:
     document = json.loads(trtkit("plan", "tiny-gpt-oss/cpu", *B200, "--json").output)
     assert document["verdict"] == "after-change"
@@ -62,6 +93,6 @@ def test_an_unknown_repository_that_is_not_here(trtkit: Run) -> None:
     result = trtkit("plan", "gpt-oss-120b/b200", "--set", "checkpoint.repo=nobody/nothing")
     assert result.exit_code == 1
     assert result.stderr == (
-        "error: hub:nobody/nothing: the checkpoint is not in the local cache and trtkit does not know its headers. "
-        "Type: hf download nobody/nothing --local-dir DIR, then add --set checkpoint.path=DIR\n"
+        "error: hub:nobody/nothing: the checkpoint is not whole in the local cache and trtkit does not know its headers"
+        ". Type: hf download nobody/nothing --local-dir DIR, then add --set checkpoint.path=DIR\n"
     )

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
 from toolkit import recipe
@@ -44,6 +46,25 @@ def test_validate(trtkit: Run, root: Path, tmp_path: Path) -> None:
     line = good.read_text().splitlines().index("  max_batch_size: 32") + 1
     assert result.stderr == (
         f"error: {bad}:{line}: unknown key 'engine.max_bach_size'. Did you mean 'max_batch_size'?\n"
+    )
+
+
+def test_a_recipe_that_cannot_be_read_is_one_line(trtkit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "n" * 300
+    assert trtkit("recipes", "show", long).stderr == (
+        f"error: {long}: cannot read it: File name too long. Type: trtkit recipes ls\n"
+    )
+    stat = Path.stat
+
+    def closed(path: Path, **options: bool) -> os.stat_result:
+        if path.is_relative_to(tmp_path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    inside = tmp_path / "recipe.yaml"
+    assert trtkit("recipes", "show", inside).stderr == (
+        f"error: {inside}: cannot read it: Permission denied. Type: trtkit recipes ls\n"
     )
 
 

@@ -17,7 +17,7 @@ def specs(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def geometry(folder: Path) -> Geometry:
-    return Geometry.from_config(json.loads((folder / "config.json").read_text()))
+    return Geometry.from_config(json.loads((folder / "config.json").read_text()), str(folder))
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,15 @@ def test_attention_weights_are_named_layer_by_layer(sample: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"hidden_size": None}, "config.json: hidden_size is None, not a positive integer"),
-        ({"num_local_experts": True}, "config.json: num_local_experts is True, not a positive integer"),
-        ({"intermediate_size": 24}, "config.json: intermediate_size 24 is not a multiple of the group size 16"),
+        ({"hidden_size": None}, "hidden_size is None, not a positive integer of 32 bits"),
+        ({"num_local_experts": True}, "num_local_experts is True, not a positive integer of 32 bits"),
+        ({"vocab_size": 1 << 31}, "vocab_size is 2147483648, not a positive integer of 32 bits"),
+        ({"intermediate_size": 24}, "intermediate_size 24 is not a multiple of the group size 16"),
     ],
 )
 def test_impossible_configs(sample: Path, changes: dict[str, Any], expected: str) -> None:
     config = json.loads((sample / "config.json").read_text())
     with pytest.raises(CheckpointError) as caught:
-        Geometry.from_config({**config, **changes})
-    assert str(caught.value) == expected
+        Geometry.from_config({**config, **changes}, "folder")
+    hint = "Take config.json from the export that these weights came with"
+    assert str(caught.value) == f"folder/config.json: {expected}. {hint}"

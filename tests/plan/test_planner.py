@@ -95,6 +95,42 @@ def test_b200_json_files(root: Path, sample: Path) -> None:
     assert set(index["weight_map"]) == set(written(make_plan(load(root, *B200), census)))
 
 
+def test_the_kv_cache_algorithm_survives_wherever_it_is_said(root: Path, sample: Path, tmp_path: Path) -> None:
+    inline = json.loads((sample / "config.json").read_text())["quantization_config"]
+    scheme = {"dynamic": False, "num_bits": 8, "type": "float"}
+    folder = with_config(tmp_path / "c", sample, quantization_config={**inline, "kv_cache_scheme": scheme})
+    (folder / "hf_quant_config.json").unlink()
+    plan = make_plan(load(root, *B200), census_of(folder))
+    assert plan.json_files["hf_quant_config.json"]["quantization"]["kv_cache_quant_algo"] == "FP8"
+    assert plan.json_files["config.json"]["quantization_config"]["kv_cache_scheme"] == scheme
+
+
+def test_the_tokenizer_folder_takes_the_place_of_the_checkpoint_s(root: Path, sample: Path) -> None:
+    census = census_of(sample)
+    own = load(root, "checkpoint.tokenizer=words")
+    names = ("tokenizer.json", "chat_template.jinja")
+    copies = make_plan(own, census, tokenizer_files=("README.md", *names)).copies
+    assert [copy.file for copy in copies if copy.origin == "tokenizer"] == list(names)
+    assert [copy.file for copy in copies if copy.origin == "checkpoint"] == [
+        "config.json",
+        "generation_config.json",
+        "hf_quant_config.json",
+        "model.safetensors.index.json",
+    ]
+    with pytest.raises(PlanError) as caught:
+        make_plan(own, census, tokenizer_files=names[1:])
+    hint = "Set checkpoint.tokenizer to a folder that has one"
+    assert str(caught.value) == f"words: there is no tokenizer.json. {hint}"
+
+
+def test_a_predicted_plan_is_held_to_the_model_s_context(root: Path) -> None:
+    census = predicted_census("Firworks/gpt-oss-120b-nvfp4")
+    assert census is not None
+    too_long = recipe.load(root / "recipes/gpt-oss-120b/b200.yaml", ["engine.max_seq_len=131073"])
+    with pytest.raises(PlanError, match=r"hub:Firworks/gpt-oss-120b-nvfp4.* context of 131072 tokens"):
+        make_plan(too_long, census, predicted=True)
+
+
 def test_b200_llm_args(root: Path, sample: Path) -> None:
     plan = make_plan(
         load(root, *B200, "engine.kv_cache_dtype=fp8", "target.parallel.attention_dp=true"), census_of(sample)
@@ -156,7 +192,70 @@ def test_refusals_for_120b(root: Path, overrides: tuple[str, ...], what: str) ->
     assert plan.shards == ()
 
 
-@pytest.mark.parametrize(("tp", "ep"), [(2, 1), (4, 1), (8, 2), (8, 8)])
+@pytest.mark.parametrize(
+    ("layout", "refused"),
+    [
+        (
+            {"tp": 48, "ep": 48},
+            [
+                (
+                    "tensor parallel 48 does not split 64 attention and 8 KV heads evenly",
+                    "Choose target.parallel.tp among 1, 2, 4, 8, 16, 32, 64, or set target.parallel.attention_dp=true",
+                ),
+                (
+                    "expert parallel 48 does not split 128 experts evenly",
+                    "With tp 48, choose target.parallel.ep among 1, 2, 4, 8, 16",
+                ),
+            ],
+        ),
+        (
+            {"tp": 3, "ep": 3, "attention_dp": "true"},
+            [
+                (
+                    "expert parallel 3 does not split 128 experts evenly",
+                    "With tp 3, choose target.parallel.ep among 1",
+                )
+            ],
+        ),
+        (
+            {"tp": 8},
+            [
+                (
+                    "MoE tensor parallel 8 gives 360 channels a rank, which splits NVFP4 groups of 16",
+                    "Choose tp / ep among 1, 2, 4: raise target.parallel.ep",
+                )
+            ],
+        ),
+    ],
+)
+def test_layouts_that_split_what_cannot_be_split(
+    root: Path, layout: dict[str, object], refused: list[tuple[str, str]]
+) -> None:
+    census = predicted_census("Firworks/gpt-oss-120b-nvfp4")
+    assert census is not None
+    overrides = [f"target.parallel.{key}={value}" for key, value in layout.items()]
+    plan = make_plan(recipe.load(root / "recipes/gpt-oss-120b/b200.yaml", overrides), census)
+    assert [(refusal.what, refusal.way_out) for refusal in plan.refusals] == refused
+    assert all(refusal.source for refusal in plan.refusals)
+
+
+def test_kv_heads_are_split_or_copied(root: Path, sample: Path) -> None:
+    """The sample has 12 heads and 3 KV heads: 2 ranks divide the first and not the second; 6 hold each KV head
+    twice.
+    """
+    census = census_of(sample)
+
+    def refused(tp: int, *more: str) -> list[str]:
+        overrides = (f"target.parallel.tp={tp}", f"target.parallel.ep={1 if tp > 2 else tp}", *more)
+        plan = make_plan(load(root, *B200, *overrides), census)
+        return [refusal.what for refusal in plan.refusals if "KV heads" in refusal.what]
+
+    assert refused(2) == ["tensor parallel 2 does not split 12 attention and 3 KV heads evenly"]
+    assert refused(2, "target.parallel.attention_dp=true") == []
+    assert (refused(1), refused(3), refused(6), refused(12)) == ([], [], [], [])
+
+
+@pytest.mark.parametrize(("tp", "ep"), [(2, 1), (4, 1), (8, 2), (8, 8), (16, 16)])
 def test_legal_layouts_for_120b(root: Path, tp: int, ep: int) -> None:
     census = predicted_census("Firworks/gpt-oss-120b-nvfp4")
     assert census is not None
@@ -194,13 +293,14 @@ def with_config(folder: Path, source: Path, **changes: Any) -> Path:
         (
             {"architectures": ["MixtralForCausalLM"]},
             PlanError,
-            "config.json: unknown architecture 'MixtralForCausalLM'. trtkit knows GptOssForCausalLM",
+            "{folder}/config.json: unknown architecture 'MixtralForCausalLM'. trtkit knows GptOssForCausalLM: "
+            "set checkpoint.path to a gpt-oss checkpoint",
         ),
-        ({"head_dim": 0}, CheckpointError, "config.json: head_dim is 0, not a positive integer"),
+        ({"head_dim": 0}, CheckpointError, "{folder}/config.json: head_dim is 0, not a positive integer"),
         (
             {"num_hidden_layers": 7},
             CheckpointError,
-            "tensor 'model.layers.6.input_layernorm.weight' is missing. Is the download complete?",
+            "{folder}: tensor 'model.layers.6.input_layernorm.weight' is missing. Is the download complete, and",
         ),
         (
             {"num_hidden_layers": 5},
@@ -211,7 +311,8 @@ def with_config(folder: Path, source: Path, **changes: Any) -> Path:
         (
             {"max_position_embeddings": 2000},
             PlanError,
-            "engine.max_seq_len 2048 is beyond the model's context of 2000 tokens. Set engine.max_seq_len to at most",
+            "{folder}/config.json, max_position_embeddings: engine.max_seq_len 2048 is beyond "
+            "the model's context of 2000 tokens. Set engine.max_seq_len to at most",
         ),
     ],
 )
@@ -221,7 +322,7 @@ def test_configs_that_do_not_fit(
     folder = with_config(tmp_path / "checkpoint", sample, **changes)
     with pytest.raises(error) as caught:
         make_plan(load(root), census_of(folder))
-    assert expected in str(caught.value)
+    assert expected.format(folder=folder) in str(caught.value)
 
 
 def test_equal_inputs_give_equal_digests(root: Path, sample: Path) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -45,6 +46,8 @@ NUMPY_DTYPES: Mapping[str, DTypeLike] = {
     "F64": "<f8",
 }
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+MAX_SIZE = (1 << 63) - 1
+MAX_RANK = 32  # NumPy's
 _METADATA = "__metadata__"
 _RECOVER = "Copy or download this file again"
 
@@ -129,7 +132,7 @@ def _parse_json(path: Path, text: bytes) -> dict[str, Any]:
         header = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         fail(path, 8 + error.pos, f"the header is not JSON ({error.msg})")
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, a number too long, nested too deep
         fail(path, 8, f"the header is not JSON ({type(error).__name__})")
     if not isinstance(header, dict):
         fail(path, 8, "the header is not a JSON object")
@@ -137,7 +140,7 @@ def _parse_json(path: Path, text: bytes) -> dict[str, Any]:
 
 
 def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIZE
 
 
 def _parse_entry(path: Path, name: str, entry: object, data: int) -> TensorInfo:
@@ -146,10 +149,10 @@ def _parse_entry(path: Path, name: str, entry: object, data: int) -> TensorInfo:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in NUMPY_DTYPES:
         fail(path, 8, f"unknown dtype {dtype!r}", tensor=name, hint=f"Known: {', '.join(NUMPY_DTYPES)}")
-    if not isinstance(shape, list) or not all(_is_size(extent) for extent in shape):
-        fail(path, 8, f"the shape {shape!r} is not a list of sizes", tensor=name)
+    if not isinstance(shape, list) or len(shape) > MAX_RANK or not all(_is_size(extent) for extent in shape):
+        fail(path, 8, f"the shape {reprlib.repr(shape)} is not a list of sizes", tensor=name)
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(offset) for offset in offsets):
-        fail(path, 8, f"data_offsets {offsets!r} is not a pair of byte offsets", tensor=name)
+        fail(path, 8, f"data_offsets {reprlib.repr(offsets)} is not a pair of byte offsets", tensor=name)
     begin, end = data + offsets[0], data + offsets[1]
     if begin > end:
         fail(path, begin, f"ends at byte {end}, before it begins", tensor=name)

@@ -7,6 +7,8 @@ weights with or without ``model.safetensors.index.json``, and ``hf_quant_config.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,8 +22,30 @@ CONFIG = "config.json"
 QUANT_CONFIG = "hf_quant_config.json"
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+GENERATION_CONFIG = "generation_config.json"
 TOKENIZER = "tokenizer.json"
+TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 _COMPLETE = "Complete the download, or point checkpoint.path at a complete folder"
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turn an ``OSError`` into a ``CheckpointError`` that names the file, or ``folder`` where the error has none."""
+    try:
+        yield
+    except OSError as error:
+        where = str(error.filename or folder)
+        raise CheckpointError(f"cannot be read ({error.strerror})", where=where) from error
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether config.json and every shard are there; raises ``CheckpointError`` for an index that is none."""
+    with reading(folder):
+        if not (folder / CONFIG).is_file():
+            return False
+        if (folder / INDEX).is_file():
+            return all((folder / file).is_file() for file in set(_read_weight_map(folder / INDEX).values()))
+        return (folder / SINGLE).is_file()
 
 
 class Checkpoint:
@@ -47,23 +71,18 @@ class Checkpoint:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Raises CheckpointError if a file is missing or damaged, or if index and shards disagree about a tensor."""
-        if not folder.is_dir():
-            raise CheckpointError(
-                "no such folder", where=str(folder), hint="Set checkpoint.path to the checkpoint's folder"
-            )
-        config = _read_json(folder / CONFIG)
-        quant_config = _read_json(folder / QUANT_CONFIG) if (folder / QUANT_CONFIG).exists() else None
-        if (folder / INDEX).exists():
-            weight_map = _read_weight_map(folder / INDEX)
-            tensors = _tensors_of_index(folder, weight_map)
-        else:
-            tensors = _tensors_of_single(folder)
+        """Raises CheckpointError if a file is missing, damaged or may not be read, or if index and shards disagree."""
+        with reading(folder):
+            if not folder.is_dir():
+                hint = "Set checkpoint.path to the checkpoint's folder"
+                raise CheckpointError("no such folder", where=str(folder), hint=hint)
+            config = _read_json(folder / CONFIG)
+            quant_config = _read_json(folder / QUANT_CONFIG) if (folder / QUANT_CONFIG).exists() else None
+            if (folder / INDEX).exists():
+                tensors = _tensors_of_index(folder, _read_weight_map(folder / INDEX))
+            else:
+                tensors = _tensors_of_single(folder)
         return cls(folder, config, quant_config, tuple(dict.fromkeys(t.shard for t in tensors.values())), tensors)
-
-    @property
-    def has_tokenizer(self) -> bool:
-        return self.path(TOKENIZER).is_file()
 
     def path(self, file: str) -> Path:
         """Where ``file`` of this checkpoint is or would be."""
@@ -82,7 +101,8 @@ class Checkpoint:
             raise CheckpointError(f"no tensor {name!r}", where=str(self.folder))
         file = self.tensors[name].shard
         if file not in self._open:
-            self._open[file] = Shard.open(self.path(file))
+            with reading(self.path(file)):
+                self._open[file] = Shard.open(self.path(file))
         return self._open[file]
 
     def close(self) -> None:
@@ -103,8 +123,11 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path.name} is missing", where=str(path.parent), hint=_COMPLETE)
     try:
         value = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except json.JSONDecodeError as error:
         raise CheckpointError(f"is not JSON ({error})", where=str(path)) from error
+    except (RecursionError, ValueError) as error:
+        reason = {RecursionError: "nested too deep", UnicodeDecodeError: "not UTF-8"}.get(type(error))
+        raise CheckpointError(f"is not JSON ({reason or 'a number is too long'})", where=str(path)) from error
     if not isinstance(value, dict):
         raise CheckpointError("is not a JSON object", where=str(path))
     return value

@@ -1,11 +1,14 @@
 """The ``trtkit`` command. Errors become one line on stderr and an exit code here and nowhere else.
 
-Exit codes: 0 done, 1 a ``TrtkitError``, 2 a usage error, 130 interrupted. Results go to stdout, talk to stderr.
+Exit codes: 0 done, 1 a ``TrtkitError`` or an ``OSError`` that no room explains, 2 a usage error, 130 interrupted.
+Results go to stdout, talk to stderr.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import Any
 
 import click
@@ -53,6 +56,15 @@ class VerbGroup(click.Group):
             ctx.fail(f"No such command {args[0]!r}.{meant}")
         return super().resolve_command(ctx, args)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # a closed pipe is click's
+            where = f"{error.filename}: " if error.filename is not None else ""
+            click.echo(f"error: {where}{error.strerror or error}", err=True)
+            _give_up_full_stdout()
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -62,6 +74,16 @@ class VerbGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
+
+
+def _give_up_full_stdout() -> None:
+    """Drop what a full disk did not take, so that Python does not fail at it again on its way out."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})

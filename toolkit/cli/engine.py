@@ -14,10 +14,12 @@ from toolkit.cli.common import byte_progress, echo_json, json_option, load_recip
 @set_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and the bundle's folder; write nothing.")
 @json_option
-def command(recipe_path: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, recipe_path: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Build the engine bundle of RECIPE: the smallest change that its target loads, verified against the source.
 
-    A build that was interrupted goes on where it stopped; one with nothing changed does nothing.
+    A build that was interrupted goes on where it stopped; one with nothing changed does nothing. Exits with 1 when the
+    target cannot load the checkpoint, with --dry-run as well.
 
     \b
     Example:
@@ -27,8 +29,7 @@ def command(recipe_path: Path, overrides: tuple[str, ...], dry_run: bool, as_jso
     """
     from toolkit.cli.plan import describe
     from toolkit.engine.build import build
-    from toolkit.plan.planner import make_plan
-    from toolkit.plan.source import open_source, plan_recipe
+    from toolkit.plan.source import open_planned, plan_recipe
 
     recipe = load_recipe(recipe_path, overrides)
     output = recipe.engine.output
@@ -37,12 +38,12 @@ def command(recipe_path: Path, overrides: tuple[str, ...], dry_run: bool, as_jso
         if as_json:
             echo_json({"output": str(output), "plan": plan.to_dict(), "digest": plan.digest})
         else:
-            click.echo(f"{describe(plan, recipe.name)}\n  would go to {output}")
+            click.echo(describe(plan, recipe.name) + ("" if plan.refusals else f"\n  would go to {output}"))
+        if plan.refusals:
+            ctx.exit(1)
         return
-    from toolkit.checkpoint.census import take_census
-
-    with open_source(recipe) as source, byte_progress("engine") as progress:
-        plan = make_plan(recipe, take_census(source))
+    source, plan = open_planned(recipe)
+    with source, byte_progress("engine") as progress:
         built = build(recipe, plan, source, progress)
     if as_json:
         echo_json(

@@ -45,6 +45,8 @@ def command(ctx: click.Context, recipe_path: Path, overrides: tuple[str, ...], a
 
 def describe(plan: Plan, name: str) -> str:
     """The plan for a person: the verdict, what changes and why, what to check."""
+    from toolkit.checkpoint.source import TOKENIZER
+
     target = plan.target
     where = "cpu" if target["runtime"] == "cpu" else f"TensorRT-LLM {target['release']} on {target['gpu']}"
     lines = [f"{name}: {VERDICTS[plan.verdict]} ({where})"]
@@ -59,6 +61,8 @@ def describe(plan: Plan, name: str) -> str:
         lines.append(f"  rewrite    {', '.join(plan.json_files)}")
     shards = "" if plan.predicted else f" in {len(plan.shards)} shard(s)"
     lines.append(f"  output     {plan.output_bytes:,} bytes{shards}")
+    if not plan.predicted and TOKENIZER not in {copy.file for copy in plan.copies}:
+        lines.append(f"  note       no {TOKENIZER}: serving needs one; set checkpoint.tokenizer to its folder")
     if plan.confirm:
         lines.append(f"  confirm in the container, must print True:\n    {plan.confirm}")
     return "\n".join(lines)

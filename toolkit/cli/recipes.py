@@ -68,4 +68,4 @@ def schema() -> None:
 
 
 def _title(path: Path) -> str:
-    return path.read_text().partition("\n")[0].lstrip("# ")
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")

@@ -16,6 +16,7 @@ Everything else is BF16. With ``attention="bf16"`` the projections are plain BF1
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,8 @@ from toolkit.errors import CheckpointError
 
 ARCHITECTURE = "GptOssForCausalLM"
 GROUP_SIZE = 16
+MAX_SIZE = (1 << 31) - 1
+CONFIG_HINT = "Take config.json from the export that these weights came with"
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 Spec = tuple[str, tuple[int, ...]]
 Format = Literal["nvfp4", "bf16"]
@@ -43,8 +46,11 @@ class Geometry:
     vocab: int
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Geometry:
-        """From a Hugging Face ``config.json``; raises ``CheckpointError`` naming a missing or impossible key."""
+    def from_config(cls, config: Mapping[str, Any], where: str) -> Geometry:
+        """From a Hugging Face ``config.json``; raises ``CheckpointError`` naming a missing or impossible key.
+
+        ``where`` is how the message names the checkpoint.
+        """
         keys = {
             "layers": "num_hidden_layers",
             "hidden": "hidden_size",
@@ -55,17 +61,11 @@ class Geometry:
             "head_dim": "head_dim",
             "vocab": "vocab_size",
         }
-        sizes = {}
-        for field, key in keys.items():
-            value = config.get(key)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise CheckpointError(f"{key} is {value!r}, not a positive integer", where="config.json")
-            sizes[field] = value
-        for key in ("hidden", "intermediate"):
-            if sizes[key] % GROUP_SIZE:
-                raise CheckpointError(
-                    f"{keys[key]} {sizes[key]} is not a multiple of the group size {GROUP_SIZE}", where="config.json"
-                )
+        sizes = {field: _size(config, key, where) for field, key in keys.items()}
+        for field in ("hidden", "intermediate"):
+            if sizes[field] % GROUP_SIZE:
+                what = f"{keys[field]} {sizes[field]} is not a multiple of the group size {GROUP_SIZE}"
+                raise CheckpointError(what, where=f"{where}/config.json", hint=CONFIG_HINT)
         return cls(**sizes)
 
     def projection_shape(self, projection: str) -> tuple[int, int]:
@@ -77,6 +77,14 @@ class Geometry:
             "v_proj": (kv, self.hidden),
             "o_proj": (self.hidden, q),
         }[projection]
+
+
+def _size(config: Mapping[str, Any], key: str, where: str) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_SIZE:
+        what = f"{key} is {reprlib.repr(value)}, not a positive integer of 32 bits"
+        raise CheckpointError(what, where=f"{where}/config.json", hint=CONFIG_HINT)
+    return value
 
 
 def tensors(geometry: Geometry, *, attention: Format, experts: Format = "nvfp4") -> dict[str, Spec]:
@@ -111,6 +119,13 @@ def attention_weights(geometry: Geometry) -> Iterator[str]:
     for layer in range(geometry.layers):
         for projection in PROJECTIONS:
             yield f"model.layers.{layer}.self_attn.{projection}.weight"
+
+
+def kv_scales(geometry: Geometry) -> dict[str, Spec]:
+    """The scales of a quantised KV cache, which an export may have on top: name → (dtype, shape)."""
+    names = (("k_proj", "k_scale"), ("v_proj", "v_scale"))
+    layers = range(geometry.layers)
+    return {f"model.layers.{layer}.self_attn.{p}.{s}": ("F32", ()) for layer in layers for p, s in names}
 
 
 def _linear(name: str, shape: tuple[int, int]) -> dict[str, Spec]:

@@ -8,7 +8,22 @@ from dataclasses import dataclass
 
 from toolkit.checkpoint.safetensors import TensorInfo
 from toolkit.errors import CheckpointError
-from toolkit.models.gpt_oss import GROUP_SIZE, Format, Geometry, Spec, attention_weights, tensors
+from toolkit.models.gpt_oss import (
+    CONFIG_HINT,
+    GROUP_SIZE,
+    Format,
+    Geometry,
+    Spec,
+    attention_weights,
+    kv_scales,
+    tensors,
+)
+
+EXPERTS = "model.layers.0.mlp.experts.gate_up_proj"
+MXFP4_HINT = (
+    "TensorRT-LLM serves MXFP4 as it is, without trtkit; for NVFP4, export it with ModelOpt 0.45 or later: "
+    "hf_ptq.py --qformat nvfp4_mlp_only --cast_mxfp4_to_nvfp4"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,62 +34,60 @@ class Layout:
     experts: Format
 
 
-def match(found: Mapping[str, TensorInfo], geometry: Geometry) -> Layout:
+def match(found: Mapping[str, TensorInfo], geometry: Geometry, where: str) -> Layout:
     """The layout of ``found``, every tensor checked against it by name, dtype and shape.
 
-    KV-cache scales (``k_proj.k_scale``, ``v_proj.v_scale``) may come on top. Raises ``CheckpointError`` naming the
-    first tensor that is missing, unknown, or of another dtype or shape.
+    KV-cache scales may come on top. Raises ``CheckpointError`` naming the checkpoint (``where``) and the first tensor
+    that is missing, unknown, or of another dtype or shape.
     """
+    if geometry.layers > len(found):
+        what = f"num_hidden_layers is {geometry.layers}, but there are {len(found)} tensors in all"
+        raise CheckpointError(what, where=where, hint=CONFIG_HINT)
+    if f"{EXPERTS}_blocks" in found:
+        raise CheckpointError("the experts are MXFP4, not NVFP4", where=where, hint=MXFP4_HINT)
     layout = Layout(
-        attention=_stored(found, attention_weights(geometry).__next__()),
-        experts=_stored(found, "model.layers.0.mlp.experts.gate_up_proj"),
+        attention=_stored(found, next(attention_weights(geometry)), where), experts=_stored(found, EXPERTS, where)
     )
     expected = tensors(geometry, attention=layout.attention, experts=layout.experts)
     for name, spec in expected.items():
         if name not in found:
-            raise CheckpointError(f"tensor {name!r} is missing", where=_where(found), hint=_partial_hint(name))
-        _check(found[name], spec)
+            raise _missing(name, where)
+        _check(found[name], spec, where)
+    extra = kv_scales(geometry)
     for name, info in found.items():
-        if name not in expected and not is_kv_scale(name):
+        if name in extra:
+            _check(info, extra[name], where)
+        elif name not in expected:
             near = difflib.get_close_matches(name, expected, n=1)
             hint = f"Did the export mean {near[0]!r}?" if near else "trtkit does not know what it is for"
-            raise CheckpointError(f"unknown tensor {name!r}", where=info.shard, hint=hint)
+            raise CheckpointError(f"unknown tensor {name!r}", where=f"{where}/{info.shard}", hint=hint)
     return layout
 
 
-def is_kv_scale(name: str) -> bool:
-    """Whether ``name`` is the FP32 scalar scale of a quantised KV cache."""
-    return name.endswith((".self_attn.k_proj.k_scale", ".self_attn.v_proj.v_scale"))
+def _stored(found: Mapping[str, TensorInfo], name: str, where: str) -> Format:
+    if name not in found:
+        raise _missing(name, where)
+    return "nvfp4" if found[name].dtype == "U8" else "bf16"
 
 
-def _stored(found: Mapping[str, TensorInfo], name: str) -> Format:
-    info = found.get(name)
-    if info is None:
-        raise CheckpointError(f"tensor {name!r} is missing", where=_where(found), hint=_partial_hint(name))
-    return "nvfp4" if info.dtype == "U8" else "bf16"
+def _missing(name: str, where: str) -> CheckpointError:
+    hint = "Is the download complete, and num_hidden_layers in config.json right?"
+    if name.endswith("input_scale"):
+        hint = "The export has no activation scale; calibrate it again with ModelOpt"
+    return CheckpointError(f"tensor {name!r} is missing", where=where, hint=hint)
 
 
-def _check(info: TensorInfo, spec: Spec) -> None:
+def _check(info: TensorInfo, spec: Spec, where: str) -> None:
     if (info.dtype, info.shape) == spec:
         return
-    where = f"{info.shard}: {info.name}"
     found, wanted = f"{info.dtype} {list(info.shape)}", f"{spec[0]} {list(spec[1])}"
-    hint = None
+    hint = CONFIG_HINT if info.dtype == spec[0] else "Export the checkpoint again with ModelOpt 0.37 or later"
     if info.name.endswith("_weight_scale") and len(info.shape) == 3 and _is_untransposed(info.shape, spec[1]):
         hint = "Block scales run along out: the defect of ModelOpt 0.35.0 and 0.35.1; export again with 0.37 or later"
-    raise CheckpointError(f"the tensor is {found}, not {wanted}", where=where, hint=hint)
+    place = f"{where}/{info.shard}, tensor {info.name!r}"
+    raise CheckpointError(f"is {found}, not {wanted}", where=place, hint=hint)
 
 
 def _is_untransposed(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     experts, k_blocks, n = wanted
     return found == (experts, k_blocks * GROUP_SIZE, n // GROUP_SIZE)
-
-
-def _where(found: Mapping[str, TensorInfo]) -> str:
-    return f"{len({info.shard for info in found.values()})} shard(s), {len(found)} tensors"
-
-
-def _partial_hint(name: str) -> str:
-    if name.endswith("input_scale"):
-        return "The export has no activation scale; calibrate it again with ModelOpt"
-    return "Is the download complete?"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolkit.checkpoint.census import Census
+from toolkit.checkpoint.source import CONFIG, GENERATION_CONFIG, INDEX, QUANT_CONFIG, TOKENIZER, TOKENIZER_FILES
 from toolkit.errors import PlanError
 from toolkit.models import gpt_oss
 from toolkit.models.layout import Layout, match
@@ -22,27 +23,26 @@ REASONS = {
     ),
     "unused-scale": "A BF16 projection has no block, global or input scale.",
 }
-INDEX = "model.safetensors.index.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
-def make_plan(recipe: Recipe, census: Census, *, predicted: bool = False) -> Plan:
+def make_plan(recipe: Recipe, census: Census, *, tokenizer_files: Sequence[str] = (), predicted: bool = False) -> Plan:
     """The plan that takes the checkpoint of ``census`` to the recipe's target.
 
-    A target that cannot load it gives a plan with verdict ``refused`` and the reasons. Raises ``PlanError`` for an
-    architecture, release or GPU that trtkit does not know and for a context beyond the model's, ``CheckpointError`` for
-    tensors that fit no layout.
+    ``tokenizer_files`` names what is in the folder ``checkpoint.tokenizer``, if the recipe has one. A target that
+    cannot load the checkpoint gives a plan with verdict ``refused`` and the reasons. Raises ``PlanError`` for an
+    architecture, release or GPU that trtkit does not know, for a context beyond the model's and for a tokenizer folder
+    without tokenizer.json, ``CheckpointError`` for tensors that fit no layout.
     """
     if census.architecture != gpt_oss.ARCHITECTURE:
         raise PlanError(
             f"unknown architecture {census.architecture!r}",
-            where="config.json",
-            hint=f"trtkit knows {gpt_oss.ARCHITECTURE}",
+            where=f"{census.where}/{CONFIG}",
+            hint=f"trtkit knows {gpt_oss.ARCHITECTURE}: set checkpoint.path to a gpt-oss checkpoint",
         )
-    geometry = gpt_oss.Geometry.from_config(census.config)
-    layout = match(census.tensors, geometry)
+    geometry = gpt_oss.Geometry.from_config(census.config, census.where)
+    layout = match(census.tensors, geometry, census.where)
     _check_context(recipe, census)
-    copies = _copies(recipe, census)
+    copies = _copies(recipe, census, tokenizer_files)
     if recipe.target.runtime == "cpu":
         return Plan(
             architecture=census.architecture,
@@ -83,7 +83,7 @@ def _plan_tensorrt_llm(
         verdict="after-change" if changes else "loads",
         why=REASONS["bf16-attention"] if changes else "Every tensor already has the layout that the loader builds.",
         shards=shards,
-        json_files=json_files,
+        json_files=dict.fromkeys(json_files) if predicted else json_files,
         copies=tuple(copy for copy in copies if copy.file not in json_files),
         llm_args=llm_args(recipe, targets.gpt_oss_nvfp4.moe_backend[targets.gpu(recipe.target.gpu).sm]),
         reasons={key: REASONS[key] for key in ("same", *(("bf16-attention", "unused-scale") if changes else ()))},
@@ -121,10 +121,9 @@ def _json_files(
     exclude = list(targets.gpt_oss_nvfp4.exclude_modules(geometry.layers))
     config = dict(census.config)
     inline = dict(config.get("quantization_config") or {})
-    kv_algo = (census.quant_config or {}).get("quantization", {}).get("kv_cache_quant_algo")
     quantization = {
         "quant_algo": "NVFP4",
-        "kv_cache_quant_algo": kv_algo,
+        "kv_cache_quant_algo": census.quant.kv_cache_algo if census.quant else None,
         "group_size": gpt_oss.GROUP_SIZE,
         "exclude_modules": exclude,
     }
@@ -132,8 +131,8 @@ def _json_files(
     if inline:
         config["quantization_config"] = {**inline, "ignore": exclude}
     files = {
-        "config.json": config,
-        "hf_quant_config.json": {"producer": producer, "quantization": quantization},
+        CONFIG: config,
+        QUANT_CONFIG: {"producer": producer, "quantization": quantization},
     }
     if INDEX in census.files:
         files[INDEX] = _index(shards)
@@ -149,17 +148,17 @@ def _index(shards: Sequence[ShardPlan]) -> dict[str, Any]:
     }
 
 
-def _copies(recipe: Recipe, census: Census) -> tuple[Copy, ...]:
+def _copies(recipe: Recipe, census: Census, tokenizer_files: Sequence[str]) -> tuple[Copy, ...]:
     """JSON and tokenizer files that go along; weights, documents and checksums of the source do not."""
-    wanted = ("config.json", "generation_config.json", "hf_quant_config.json", INDEX)
+    wanted = (CONFIG, GENERATION_CONFIG, QUANT_CONFIG, INDEX)
     copies = [Copy("checkpoint", file) for file in wanted if file in census.files]
-    if recipe.checkpoint.tokenizer is not None:
-        folder = recipe.checkpoint.tokenizer
-        names = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
-        if "tokenizer.json" not in names:
-            raise PlanError("there is no tokenizer.json", where=str(folder), hint="Set checkpoint.tokenizer")
-        return (*copies, *(Copy("tokenizer", name) for name in names))
-    return (*copies, *(Copy("checkpoint", name) for name in TOKENIZER_FILES if name in census.files))
+    folder = recipe.checkpoint.tokenizer
+    if folder is None:
+        return (*copies, *(Copy("checkpoint", name) for name in TOKENIZER_FILES if name in census.files))
+    if TOKENIZER not in tokenizer_files:
+        hint = "Set checkpoint.tokenizer to a folder that has one"
+        raise PlanError(f"there is no {TOKENIZER}", where=str(folder), hint=hint)
+    return (*copies, *(Copy("tokenizer", name) for name in TOKENIZER_FILES if name in tokenizer_files))
 
 
 def _check_context(recipe: Recipe, census: Census) -> None:
@@ -167,7 +166,7 @@ def _check_context(recipe: Recipe, census: Census) -> None:
     if isinstance(limit, int) and recipe.engine.max_seq_len > limit:
         raise PlanError(
             f"engine.max_seq_len {recipe.engine.max_seq_len} is beyond the model's context of {limit} tokens",
-            where="config.json: max_position_embeddings",
+            where=f"{census.where}/{CONFIG}, max_position_embeddings",
             hint=f"Set engine.max_seq_len to at most {limit}",
         )
 

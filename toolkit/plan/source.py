@@ -1,12 +1,10 @@
-"""From a recipe's checkpoint section to an opened checkpoint, or to the census of a known published one."""
+"""From a recipe's checkpoint section to an opened checkpoint and its plan; a known published one is planned unread."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from toolkit.checkpoint import hub
-from toolkit.checkpoint.census import Census, take_census
-from toolkit.checkpoint.source import Checkpoint
+from toolkit.checkpoint.census import take_census
+from toolkit.checkpoint.source import TOKENIZER_FILES, Checkpoint, reading
 from toolkit.errors import CheckpointError
 from toolkit.models.known import predicted_census
 from toolkit.plan.planner import make_plan
@@ -14,36 +12,55 @@ from toolkit.plan.types import Plan
 from toolkit.recipe import Recipe
 
 
+def open_planned(recipe: Recipe) -> tuple[Checkpoint, Plan]:
+    """The recipe's checkpoint, downloaded first if it is on the Hub and not in the cache, and the plan for it."""
+    source = open_source(recipe)
+    return source, _plan(recipe, source)
+
+
 def open_source(recipe: Recipe) -> Checkpoint:
     """The recipe's checkpoint, downloaded first if it is on the Hub and not in the cache."""
+    if (source := _open_local(recipe)) is not None:
+        return source
     section = recipe.checkpoint
-    if section.path is not None:
-        return Checkpoint.open(section.path)
     assert section.repo is not None
-    folder = hub.cached(section.repo, section.revision) or hub.fetch(section.repo, section.revision)
-    return Checkpoint.open(folder)
+    return Checkpoint.open(hub.fetch(section.repo, section.revision))
 
 
 def plan_recipe(recipe: Recipe) -> Plan:
     """The plan of a recipe from the headers on disk; for a known published checkpoint that is not here, predicted."""
-    census, predicted = _census(recipe)
-    return make_plan(recipe, census, predicted=predicted)
-
-
-def _census(recipe: Recipe) -> tuple[Census, bool]:
-    section = recipe.checkpoint
-    folder: Path | None = section.path
-    if folder is None:
-        assert section.repo is not None
-        folder = hub.cached(section.repo, section.revision)
-    if folder is not None:
-        with Checkpoint.open(folder) as source:
-            return take_census(source), False
-    assert section.repo is not None
-    if (census := predicted_census(section.repo)) is None:
+    if (source := _open_local(recipe)) is not None:
+        with source:
+            return _plan(recipe, source)
+    repo = recipe.checkpoint.repo
+    assert repo is not None
+    if (census := predicted_census(repo)) is None:
         raise CheckpointError(
-            "the checkpoint is not in the local cache and trtkit does not know its headers",
-            where=f"hub:{section.repo}",
-            hint=f"Type: hf download {section.repo} --local-dir DIR, then add --set checkpoint.path=DIR",
+            "the checkpoint is not whole in the local cache and trtkit does not know its headers",
+            where=f"hub:{repo}",
+            hint=f"Type: hf download {repo} --local-dir DIR, then add --set checkpoint.path=DIR",
         )
-    return census, True
+    return make_plan(recipe, census, tokenizer_files=_tokenizer_files(recipe), predicted=True)
+
+
+def _open_local(recipe: Recipe) -> Checkpoint | None:
+    """The checkpoint, unless it would have to be downloaded."""
+    section = recipe.checkpoint
+    if section.path is not None:
+        return Checkpoint.open(section.path)
+    assert section.repo is not None
+    folder = hub.cached(section.repo, section.revision)
+    return Checkpoint.open(folder) if folder is not None else None
+
+
+def _plan(recipe: Recipe, source: Checkpoint) -> Plan:
+    return make_plan(recipe, take_census(source), tokenizer_files=_tokenizer_files(recipe))
+
+
+def _tokenizer_files(recipe: Recipe) -> tuple[str, ...]:
+    """What the recipe's tokenizer folder has of the files that make a tokenizer."""
+    folder = recipe.checkpoint.tokenizer
+    if folder is None:
+        return ()
+    with reading(folder):
+        return tuple(name for name in TOKENIZER_FILES if (folder / name).is_file())

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field
 from math import prod
 from typing import Any, Literal
 
+from toolkit.checkpoint.header import itemsize
+
 ActionKind = Literal["keep", "dequantize", "drop"]
 Verdict = Literal["loads", "after-change", "refused"]
-ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4, "U8": 1, "F8_E4M3": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Action:
     @property
     def nbytes(self) -> int:
         """Bytes written."""
-        return prod(self.shape) * ITEM_BYTES[self.dtype] if self.dtype else 0
+        return prod(self.shape) * itemsize(self.dtype) if self.dtype else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ class Plan:
     """The whole way from one checkpoint to one target.
 
     ``json_files`` are the rewritten files, whole; ``llm_args`` the ``LLM(...)`` arguments (None for the CPU runtime).
-    ``predicted`` says that no header was read and the source layout is that of a known published checkpoint.
+    ``predicted`` says that nothing was read and the source layout is that of a known published checkpoint; then
+    ``json_files`` has the names alone, with None for what follows from the files themselves.
     """
 
     architecture: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,12 +18,9 @@ def _to_path(value: object) -> Path:
     if "\0" in str(value):
         raise ValueError("a path cannot hold a NUL character")
     try:
-        path = Path(value).expanduser()
+        return Path(value).expanduser()
     except RuntimeError:
         raise ValueError(f"no home folder is known for {Path(value).parts[0]}") from None
-    if path.is_absolute() and not Path(os.path.normpath(path)).name:
-        raise ValueError("the root folder is not a place for this")
-    return path
 
 
 RecipePath = Annotated[Path, BeforeValidator(_to_path)]

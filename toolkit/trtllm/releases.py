@@ -6,14 +6,12 @@ import difflib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Literal, TypeVar
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
 from toolkit.errors import PlanError
-
-T = TypeVar("T")
 
 
 class Facts(BaseModel):
@@ -47,7 +45,6 @@ class GptOssNvfp4(Facts):
 
 class Gpu(Facts):
     sm: int
-    memory_gb: int
 
 
 class Targets(Facts):
@@ -59,21 +56,21 @@ class Targets(Facts):
     gpus: Mapping[str, Gpu]
 
     def release(self, name: str) -> Release:
-        return _lookup(self.releases, name, "TensorRT-LLM release", "target.release")
+        if name not in self.releases:
+            # no guess: the nearest number may lack what the meant one has
+            hint = f"Known: {', '.join(self.releases)}"
+            raise PlanError(f"unknown TensorRT-LLM release {name!r}", where="target.release", hint=hint)
+        return self.releases[name]
 
     def gpu(self, name: str) -> Gpu:
-        return _lookup(self.gpus, name, "GPU", "target.gpu")
+        if name not in self.gpus:
+            near = difflib.get_close_matches(name.lower(), self.gpus, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(self.gpus)}"
+            raise PlanError(f"unknown GPU {name!r}", where="target.gpu", hint=hint)
+        return self.gpus[name]
 
 
 @cache
 def load_targets() -> Targets:
-    data = yaml.safe_load((files("toolkit.trtllm") / "data" / "releases.yaml").read_text())
+    data = yaml.safe_load((files("toolkit.trtllm") / "data" / "releases.yaml").read_text(encoding="utf-8"))
     return Targets.model_validate({**data, "checked": str(data["checked"])})
-
-
-def _lookup(table: Mapping[str, T], name: str, kind: str, key: str) -> T:
-    if name in table:
-        return table[name]
-    near = difflib.get_close_matches(name, table, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(table)}"
-    raise PlanError(f"unknown {kind} {name!r}", where=key, hint=hint)

@@ -1,0 +1,109 @@
+"""What a checkpoint's JSON says about its quantisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.checkpoint.source import CONFIG, QUANT_CONFIG
+from toolkit.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class QuantSummary:
+    """``kv_cache_algo`` None means an unquantised KV cache.
+
+    ``exclude_modules`` is as written: ModelOpt lists neither BF16 routers nor embeddings up to 0.44, and in 0.39 it
+    repeats entries. A tensor's dtype, not this list, tells whether it is quantised.
+    """
+
+    algo: str | None
+    group_size: int | None
+    exclude_modules: tuple[str, ...]
+    kv_cache_algo: str | None
+    producer: str | None
+    version: str | None
+
+
+def quant_summary(
+    config: Mapping[str, Any], quant_config: Mapping[str, Any] | None, folder: str
+) -> QuantSummary | None:
+    """From ``hf_quant_config.json`` (the same in every ModelOpt version), else from ``quantization_config``.
+
+    Raises ``CheckpointError`` where either is not what it should be; ``folder`` is for its message.
+    """
+    inline = _inline(config, f"{folder}/{CONFIG}")
+    return inline if quant_config is None else _from_hf_quant_config(quant_config, f"{folder}/{QUANT_CONFIG}")
+
+
+def _from_hf_quant_config(quant_config: Mapping[str, Any], where: str) -> QuantSummary:
+    quantization = quant_config.get("quantization")
+    if not isinstance(quantization, Mapping):
+        raise CheckpointError(f"quantization is {quantization!r}, not an object", where=where)
+    producer = _object(quant_config, "producer", where)
+    return QuantSummary(
+        algo=_text(quantization, "quant_algo", where),
+        group_size=quantization.get("group_size"),
+        exclude_modules=_names(quantization, "exclude_modules", where),
+        kv_cache_algo=_text(quantization, "kv_cache_quant_algo", where),
+        producer=producer.get("name"),
+        version=producer.get("version"),
+    )
+
+
+def _inline(config: Mapping[str, Any], where: str) -> QuantSummary | None:
+    """``config.json: quantization_config`` as ModelOpt ≥ 0.35 writes it; ``quant_method`` alone for other producers."""
+    inline = _object(config, "quantization_config", where)
+    if not inline:
+        return None
+    weights = _nested(inline, "config_groups", "group_0", "weights")
+    producer = _object(inline, "producer", where)
+    return QuantSummary(
+        algo=_text(inline, "quant_algo", where) or _text(inline, "quant_method", where),
+        group_size=weights.get("group_size"),
+        exclude_modules=_names(inline, "ignore", where) or _names(inline, "modules_to_not_convert", where),
+        kv_cache_algo=_kv_cache_algo(inline.get("kv_cache_scheme")),
+        producer=producer.get("name"),
+        version=producer.get("version"),
+    )
+
+
+def _kv_cache_algo(scheme: object) -> str | None:
+    """ModelOpt writes FP8 as a mapping with ``num_bits`` 8 and NVFP4 as the bare string."""
+    if isinstance(scheme, Mapping):
+        return "FP8" if scheme.get("num_bits") == 8 and scheme.get("type") == "float" else None
+    return scheme if isinstance(scheme, str) else None
+
+
+def _nested(mapping: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """The mapping inside, or an empty one where the nesting is another."""
+    inner: object = mapping
+    for key in keys:
+        inner = inner.get(key) if isinstance(inner, Mapping) else None
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _object(mapping: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    value = mapping.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise CheckpointError(f"{key} is {value!r}, not an object", where=where)
+    return value
+
+
+def _text(mapping: Mapping[str, Any], key: str, where: str) -> str | None:
+    value = mapping.get(key)
+    if value is not None and not isinstance(value, str):
+        raise CheckpointError(f"{key} is {value!r}, not text", where=where)
+    return value
+
+
+def _names(mapping: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    value = mapping.get(key)
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise CheckpointError(f"{key} is {value!r}, not a list of names", where=where)
+    return tuple(value)
