@@ -30,8 +30,11 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     from toolkit import recipe
     from toolkit.resources import recipes_dir
 
-    shipped = recipes_dir() / f"{path}.yaml"
-    return recipe.load(shipped if not path.exists() and shipped.is_file() else path, overrides)
+    folder = recipes_dir()
+    shipped = folder / f"{path}.yaml"
+    # only a name from the list is looked up, so that reading meets whatever is wrong with any other path
+    is_name = shipped in folder.glob("*/*.yaml") and not path.exists()
+    return recipe.load(shipped if is_name else path, overrides)
 
 
 def echo_json(value: Any) -> None:
