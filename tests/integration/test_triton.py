@@ -204,7 +204,7 @@ def http_stream(server: Server, body: dict[str, Any]) -> list[dict[str, Any]]:
         ([("text_input", "BYTES", [1], text(b"a\xff"))], "input 'text_input' is not UTF-8 at byte 1"),
         (
             [("text_input", "BYTES", [1], text(b"a")), ("temperature", "FP32", [1], b"\0\0\xc0\x7f")],
-            "input 'temperature' is nan and must be 0 or more",
+            "input 'temperature' is nan and must be between 0 and 100",
         ),
         (
             [

@@ -102,7 +102,7 @@ def test_streams_and_their_sum_are_the_same_text(model: ServedModel) -> None:
 @pytest.mark.parametrize(
     ("inputs", "code", "message"),
     [
-        ({"text_input": "a", "max_tokens": 0}, "INVALID_ARG", "input 'max_tokens' is 0 and must be 1 or more"),
+        ({"text_input": "a", "max_tokens": 0}, "INVALID_ARG", "input 'max_tokens' is 0 and must be at least 1"),
         ({"max_tokens": 1}, "INVALID_ARG", "send exactly one of the inputs 'text_input' and 'input_ids'"),
         ({"text_input": "a" * 64}, "INVALID_ARG", "the prompt has 64 tokens, the context 64"),
         (
@@ -111,7 +111,7 @@ def test_streams_and_their_sum_are_the_same_text(model: ServedModel) -> None:
             "input 'text_input' has 16385 bytes, more than fit into 64 tokens. "
             "Shorten it, or build with a larger engine.max_seq_len",
         ),
-        ({"input_ids": [-1]}, "INVALID_ARG", "input 'input_ids' is -1 and must be 0 or more"),
+        ({"input_ids": [-1]}, "INVALID_ARG", "input 'input_ids' is -1 and must be at least 0"),
         ({"text_input": "a", "stop_words": ["b", ""]}, "INVALID_ARG", "input 'stop_words' is '' and must be not empty"),
         (
             {"text_input": "a", "parameters": {"max_token": 3}},

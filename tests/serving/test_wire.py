@@ -81,11 +81,11 @@ def test_token_ids_as_prompt() -> None:
 @pytest.mark.parametrize(
     ("sampling", "said"),
     [
-        (SamplingParams(seed=-1), "sampling_param_seed is -1, which is no UINT64"),
-        (SamplingParams(max_tokens=2**31), "sampling_param_max_tokens is 2147483648, which is no INT32"),
+        (SamplingParams(seed=-1), "seed is -1, which UINT64 cannot hold"),
+        (SamplingParams(max_tokens=2**31), "max_tokens is 2147483648, which INT32 cannot hold"),
         (
             SamplingParams(stop_token_ids=(1, 2**40)),
-            "sampling_param_stop_token_ids is 1099511627776, which is no INT32",
+            "stop_token_ids is 1099511627776, which INT32 cannot hold",
         ),
     ],
 )

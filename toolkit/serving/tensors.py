@@ -9,10 +9,11 @@ Every input is optional for Triton, whose own check of required inputs is unreli
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from toolkit.engine.runtime.sampling import RANGES
 
 Datatype = Literal["BOOL", "BYTES", "INT32", "UINT64", "FP32"]
 """Datatypes of the KServe protocol, as they stand on the wire."""
@@ -31,12 +32,7 @@ class Range:
 
 
 ANY = Range(lambda _: True, "")
-FINITE = Range(math.isfinite, "finite")
-NOT_NEGATIVE = Range(lambda value: 0 <= value < math.inf, "0 or more")
-POSITIVE = Range(lambda value: 0 < value < math.inf, "more than 0")
-AT_LEAST_ONE = Range(lambda value: value >= 1, "1 or more")
-FRACTION = Range(lambda value: 0 <= value <= 1, "between 0 and 1")
-POSITIVE_FRACTION = Range(lambda value: 0 < value <= 1, "more than 0 and at most 1")
+NOT_NEGATIVE = Range(lambda value: value >= 0, "at least 0")
 NOT_EMPTY = Range(bool, "not empty")
 ONE = Range(lambda value: value == 1, "1: a request makes one sequence")
 FALSE = Range(lambda value: not value, "false: there are no such metrics")
@@ -63,28 +59,28 @@ class Output:
     rank: int = 1
 
 
-def _sampling(
-    field: str, datatype: Datatype, allowed: Range, *, extra: tuple[str, ...] = (), many: bool = False
-) -> Input:
-    return Input(field, (f"sampling_param_{field}", field, *extra), datatype, allowed, many)
+def _sampling(field: str, datatype: Datatype, *, extra: tuple[str, ...] = (), many: bool = False) -> Input:
+    allowed = RANGES.get(field)
+    named = ANY if allowed is None else Range(allowed.__contains__, str(allowed))
+    return Input(field, (f"sampling_param_{field}", field, *extra), datatype, named, many)
 
 
 SAMPLING_INPUTS = (
-    _sampling("max_tokens", "INT32", AT_LEAST_ONE),
-    _sampling("min_tokens", "INT32", NOT_NEGATIVE, extra=("min_length",)),
-    _sampling("temperature", "FP32", NOT_NEGATIVE),
-    _sampling("top_k", "INT32", NOT_NEGATIVE),
-    _sampling("top_p", "FP32", POSITIVE_FRACTION),
-    _sampling("min_p", "FP32", FRACTION),
-    _sampling("seed", "UINT64", ANY),
-    _sampling("repetition_penalty", "FP32", POSITIVE),
-    _sampling("presence_penalty", "FP32", FINITE),
-    _sampling("frequency_penalty", "FP32", FINITE),
-    _sampling("stop_token_ids", "INT32", ANY, many=True),
-    _sampling("ignore_eos", "BOOL", ANY),
-    _sampling("logprobs", "INT32", NOT_NEGATIVE),
+    _sampling("max_tokens", "INT32"),
+    _sampling("min_tokens", "INT32", extra=("min_length",)),
+    _sampling("temperature", "FP32"),
+    _sampling("top_k", "INT32"),
+    _sampling("top_p", "FP32"),
+    _sampling("min_p", "FP32"),
+    _sampling("seed", "UINT64"),
+    _sampling("repetition_penalty", "FP32"),
+    _sampling("presence_penalty", "FP32"),
+    _sampling("frequency_penalty", "FP32"),
+    _sampling("stop_token_ids", "INT32", many=True),
+    _sampling("ignore_eos", "BOOL"),
+    _sampling("logprobs", "INT32"),
 )
-"""One a field of ``SamplingParams``, under the field's name as key."""
+"""One a field of ``SamplingParams``, under the field's name as key and with its range."""
 
 RETURN_INPUTS = (
     Input("finish_reason", ("return_finish_reason",), "BOOL"),

@@ -9,7 +9,6 @@ internal error for every failed stream, and a few requests whose BYTES tensor li
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -21,7 +20,7 @@ from tritonclient.grpc import service_pb2
 
 from toolkit.engine.runtime.protocol import SamplingParams, TokenLogprob
 from toolkit.errors import ClientError, DeadlineError, UnavailableError
-from toolkit.serving.tensors import INPUTS, QUEUE_FULL, RETURN_INPUTS
+from toolkit.serving.tensors import INPUTS, QUEUE_FULL, RETURN_INPUTS, Input
 
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -84,9 +83,9 @@ def encode(
         values["stop"] = stop
     request = service_pb2.ModelInferRequest(model_name=model, id=request_id or "")
     for key, value in values.items():
-        _add(request, _INPUTS[key].names[0], _INPUTS[key].datatype, value)
+        _add(request, _INPUTS[key], value)
     for key in CLIENT_RETURNS:
-        _add(request, _RETURNS[key].names[0], "BOOL", True)
+        _add(request, _RETURNS[key], True)
     return request
 
 
@@ -136,21 +135,20 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _add(request: Any, name: str, datatype: str, value: Any) -> None:
+def _add(request: Any, spec: Input, value: Any) -> None:
     items = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
-    request.inputs.add(name=name, datatype=datatype, shape=[len(items)])
-    request.raw_input_contents.append(_packed(name, datatype, items))
+    request.inputs.add(name=spec.names[0], datatype=spec.datatype, shape=[len(items)])
+    request.raw_input_contents.append(_packed(spec.key, spec.datatype, items))
 
 
 def _packed(name: str, datatype: str, items: Sequence[Any]) -> bytes:
     if datatype == "BYTES":
         encoded = [_utf8(name, item) for item in items]
         return b"".join(len(item).to_bytes(4, "little") + item for item in encoded)
-    low, high = _LIMITS.get(datatype, (-math.inf, math.inf))
     for item in items:
         # numpy 1 would wrap it around
-        if not low <= item <= high:
-            raise ClientError(f"{name} is {item}, which is no {datatype}")
+        if datatype in _LIMITS and not _LIMITS[datatype][0] <= item <= _LIMITS[datatype][1]:
+            raise ClientError(f"{name} is {item}, which {datatype} cannot hold")
     return np.array(items, _NUMPY[datatype]).tobytes()
 
 
