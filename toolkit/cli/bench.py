@@ -96,7 +96,7 @@ def report(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     \b
     Example:
       trtkit bench report recipes/tiny-gpt-oss/cpu.yaml
-      trtkit bench report build/results --json
+      trtkit bench report results/local --json
     """
     from toolkit.bench.markdown import to_text
     from toolkit.bench.report import write_report
