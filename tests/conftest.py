@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("trtkit", derandomize=True, database=None, deadline=None)
+settings.load_profile("trtkit")
 
 ROOT = Path(__file__).parents[1]
 

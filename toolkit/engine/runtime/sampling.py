@@ -162,7 +162,8 @@ class Sampler:
         if sampling.top_p < 1:
             cumulative = cumulative[: np.searchsorted(cumulative, sampling.top_p * cumulative[-1]) + 1]
         draw = self._random.random() * cumulative[-1]
-        return int(kept[np.searchsorted(cumulative, draw, side="right")])
+        # the product may round up to the sum itself
+        return int(kept[min(int(np.searchsorted(cumulative, draw, side="right")), cumulative.size - 1)])
 
 
 def _largest(values: F64, count: int) -> NDArray[np.intp]:
