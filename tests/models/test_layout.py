@@ -111,3 +111,12 @@ def test_an_unknown_tensor(opened: tuple[dict[str, TensorInfo], Geometry]) -> No
         f"folder/model-00001-of-00003.safetensors: unknown tensor {name!r}. "
         "Did the export mean 'model.layers.0.mlp.experts.gate_up_proj_input_scale'?"
     )
+
+
+def test_a_tensor_like_no_other(opened: tuple[dict[str, TensorInfo], Geometry]) -> None:
+    found, geometry = opened
+    found["zzz"] = TensorInfo("zzz", "F32", (), SHARD, 0, 4)
+    assert message(found, geometry) == (
+        f"folder/{SHARD}: unknown tensor 'zzz'. "
+        "trtkit knows what ModelOpt exports of GptOssForCausalLM; export the checkpoint again without it"
+    )

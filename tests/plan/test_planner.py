@@ -10,8 +10,12 @@ from toolkit import recipe
 from toolkit.checkpoint.census import Census, take_census
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.errors import CheckpointError, PlanError
+from toolkit.models.gpt_oss import Geometry
 from toolkit.models.known import predicted_census
+from toolkit.models.layout import Layout
 from toolkit.plan import Action, Copy, Plan, make_plan
+from toolkit.plan.refusals import refuse
+from toolkit.trtllm import load_targets
 
 B200 = ("target.runtime=tensorrt-llm", "target.release=1.2.1", "target.gpu=b200")
 
@@ -237,6 +241,17 @@ def test_layouts_that_split_what_cannot_be_split(
     plan = make_plan(recipe.load(root / "recipes/gpt-oss-120b/b200.yaml", overrides), census)
     assert [(refusal.what, refusal.way_out) for refusal in plan.refusals] == refused
     assert all(refusal.source for refusal in plan.refusals)
+
+
+def test_pipeline_parallelism_is_the_loader_s_to_refuse(root: Path, sample: Path) -> None:
+    targets = load_targets()
+    able = targets.gpt_oss_nvfp4.model_copy(update={"pipeline_parallel": True})
+    target = load(root, *B200, "target.parallel.pp=2").target
+    geometry, layout = Geometry.from_config(census_of(sample).config, "sample"), Layout("nvfp4", "nvfp4")
+    assert [refusal.what for refusal in refuse(target, geometry, layout, targets)] == [
+        "gpt-oss has no pipeline parallelism"
+    ]
+    assert refuse(target, geometry, layout, targets.model_copy(update={"gpt_oss_nvfp4": able})) == ()
 
 
 def test_kv_heads_are_split_or_copied(root: Path, sample: Path) -> None:

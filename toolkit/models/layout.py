@@ -25,6 +25,8 @@ MXFP4_HINT = (
     "hf_ptq.py --qformat nvfp4_mlp_only --cast_mxfp4_to_nvfp4"
 )
 
+UNKNOWN_HINT = "trtkit knows what ModelOpt exports of GptOssForCausalLM; export the checkpoint again without it"
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -59,7 +61,7 @@ def match(found: Mapping[str, TensorInfo], geometry: Geometry, where: str) -> La
             _check(info, extra[name], where)
         elif name not in expected:
             near = difflib.get_close_matches(name, expected, n=1)
-            hint = f"Did the export mean {near[0]!r}?" if near else "trtkit does not know what it is for"
+            hint = f"Did the export mean {near[0]!r}?" if near else UNKNOWN_HINT
             raise CheckpointError(f"unknown tensor {name!r}", where=f"{where}/{info.shard}", hint=hint)
     return layout
 
