@@ -101,7 +101,7 @@ def test_names_of_the_ensemble() -> None:
         ({"text_input": ["a", "b"]}, "input 'text_input' has 2 elements and must have 1"),
         ({"text_input": b"ab\xff"}, "input 'text_input' is not UTF-8 at byte 2"),
         ({"max_tokens": 0}, "input 'max_tokens' is 0 and must be at least 1"),
-        ({"sampling_param_temperature": -0.5}, "input 'sampling_param_temperature' is -0.5 and must be between 0 and 100"),
+        ({"sampling_param_top_k": -5}, "input 'sampling_param_top_k' is -5 and must be at least 0"),
         ({"temperature": float("inf")}, "input 'temperature' is inf and must be between 0 and 100"),
         ({"top_p": 0.0}, "input 'top_p' is 0.0 and must be above 0 and at most 1"),
         ({"min_p": 1.5}, "input 'min_p' is 1.5 and must be between 0 and 1"),
