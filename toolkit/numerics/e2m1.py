@@ -4,9 +4,9 @@ A code is sign 1, exponent 2 (bias 1), mantissa 1. Two codes share a byte: eleme
 low nibble, element 2i + 1 in the high one (OCP Microscaling Formats 1.0; ModelOpt ``nvfp4_tensor.py``).
 
 Every kernel computes fl32(values[code] · scales[scale byte]), ``values`` [16] and ``scales`` [256] being float32, then
-casts. They look values up rather than compute them: four at a time without the scale where that pays (float32, K
-last), else two at a time with the scale and the cast already in the table. Scratch is bounded by ``_BLOCK``, whatever
-the tensor's size, and made once a call: buffers of that size would be mapped and faulted in anew at each step.
+casts. They look values up rather than compute them: to float32 four at a time without the scale, which is multiplied
+in afterwards, else two at a time with the scale and the cast already in the table. Scratch is bounded by ``_BLOCK``,
+whatever the tensor's size, and made once a call: buffers of that size would be mapped and faulted in anew at each step.
 
 Legend: B blocks of the K axis (leading axes included), P packed bytes of one block, N columns, H halves of a byte.
 """
@@ -62,6 +62,9 @@ def decode_columns(
     out_BPHN: NDArray[Any],
 ) -> None:
     """K is the axis before the last: the halves of a byte become vertical neighbours. ``out`` float32 or BF16 bits."""
+    if out_BPHN.dtype == np.float32 and packed_BPN.shape[-1] % 2 == 0 and packed_BPN.flags.c_contiguous:
+        _decode_columns_to_f32(packed_BPN, scale_BN, values, scales, out_BPHN)
+        return
     table = _pair_table(values, scales, out_BPHN.dtype)
     blocks, rows, columns = packed_BPN.shape
     step = min(blocks, max(1, _BLOCK // (rows * columns)))
@@ -77,6 +80,50 @@ def decode_columns(
         halves = pairs_BPN[:count].view(out_BPHN.dtype)
         out_BPHN[part, :, 0] = halves[..., 0::2]
         out_BPHN[part, :, 1] = halves[..., 1::2]
+
+
+def _decode_columns_to_f32(
+    packed_BPN: NDArray[np.uint8],
+    scale_BN: NDArray[np.uint8],
+    values: NDArray[np.float32],
+    scales: NDArray[np.float32],
+    out_BPHN: NDArray[np.float32],
+) -> None:
+    table = _half_table(values.tobytes())
+    blocks, rows, columns = packed_BPN.shape
+    words_BPW = packed_BPN.view("<u2")
+    step = min(blocks, max(1, _BLOCK // (rows * columns)))
+    index_BPW = np.empty((step, rows, columns // 2), np.intp)
+    both_BPW = np.empty((step, rows, columns // 2), np.uint64)
+    low_BPN = np.empty((step, rows, columns), np.uint32)
+    scale_index_BN = np.empty((step, columns), np.intp)
+    factor_BN = np.empty((step, columns), np.float32)
+    for begin in range(0, blocks, step):
+        part, count = slice(begin, begin + step), min(step, blocks - begin)
+        index_BPW[:count] = words_BPW[part]
+        scale_index_BN[:count] = scale_BN[part]
+        np.take(scales, scale_index_BN[:count], out=factor_BN[:count], mode="clip")
+        np.take(table, index_BPW[:count], out=both_BPW[:count], mode="clip")
+        both_BPN, low, factor_B1N = both_BPW[:count].view(np.uint32), low_BPN[:count], factor_BN[:count, None]
+        np.left_shift(both_BPN, 16, out=low)
+        np.bitwise_and(both_BPN, np.uint32(0xFFFF0000), out=both_BPN)
+        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+            np.multiply(low.view(np.float32), factor_B1N, out=out_BPHN[part, :, 0])
+            np.multiply(both_BPN.view(np.float32), factor_B1N, out=out_BPHN[part, :, 1])
+
+
+@lru_cache(maxsize=2)  # one for NVFP4, one for MXFP4
+def _half_table(values: bytes) -> NDArray[np.uint64]:
+    """Unscaled values of two packed bytes at their uint16: a uint32 for each byte, both halves in it as BF16 bits.
+
+    Every E2M1 value is exact in BF16, whose bits are the upper half of float32's.
+    """
+    upper = np.frombuffer(values, np.uint32) >> np.uint32(16)
+    byte = np.arange(256)
+    halves = upper[byte & 15] | upper[byte >> 4] << np.uint32(16)
+    word = np.arange(1 << 16)
+    table: NDArray[np.uint32] = np.stack([halves[word & 255], halves[word >> 8]], axis=-1)
+    return table.reshape(-1).view(np.uint64)
 
 
 def _pair_table(values: NDArray[np.float32], scales: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
