@@ -26,7 +26,8 @@ def command(recipe_path: Path, overrides: tuple[str, ...], as_json: bool) -> Non
     from toolkit.serving.repository import render_for
 
     recipe = load_recipe(recipe_path, overrides)
-    folder = render_for(recipe, Bundle.open_for(recipe))
+    render_for(recipe, Bundle.open_for(recipe))
+    folder = recipe.serve.repository
     if as_json:
         echo_json({"repository": str(folder), "model": recipe.serve.model_name})
     else:
