@@ -21,7 +21,7 @@ error: creating server: Internal - failed to load all models
         (
             START + r"""E1124 09:30:05.265763 18745 model_lifecycle.cc:642] "failed to load 'm' version 1: """
             r"""Internal: TritonModelException: /b: there is no engine bundle. Type: trtkit engine RECIPE\n\nAt:\n  """
-            r"""/work/model.py(84): load\n  /repo/1/model.py(21): initialize\n"
+            r"""/srv/model.py(84): load\n  /repo/1/model.py(21): initialize\n"
 """ + END,
             "/b: there is no engine bundle. Type: trtkit engine RECIPE",
         ),
