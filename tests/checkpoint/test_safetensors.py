@@ -174,3 +174,30 @@ def test_an_error_inside_the_writer_is_not_replaced(path: Path) -> None:
         _ = 1 / 0
     with pytest.raises(CheckpointError):
         read_header(path)
+
+
+def resident(path: Path) -> int:
+    """KiB of ``path`` that are mapped into this process and in memory."""
+    mapped, total = False, 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            mapped = line.endswith(str(path))
+        elif mapped and line.startswith("Rss:"):
+            total += int(line.split()[1])
+    return total
+
+
+def test_released_tensors_leave_memory_and_can_be_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    data = np.arange(1 << 20, dtype=np.uint8)
+    with ShardWriter(path, [("a", "U8", data.shape), ("b", "U8", data.shape)]) as writer:
+        for name in ("a", "b"):
+            writer.write(name, [data])
+    with Shard.open(path) as shard:
+        views = [shard.array("a"), shard.array("b")]
+        assert all(np.array_equal(view, data) for view in views)
+        assert resident(path) >= 2048
+        for name in ("a", "b"):
+            shard.release(name)
+        assert resident(path) < 128
+        assert all(np.array_equal(view, data) for view in views)

@@ -49,6 +49,13 @@ class Shard:
         info = self._info(name)
         return np.frombuffer(self.raw(name), NUMPY_DTYPES[info.dtype]).reshape(info.shape)
 
+    def release(self, name: str) -> None:
+        """Take the tensor's pages out of this process's memory. Views stay valid: the file is read again at need."""
+        info = self._info(name)
+        if self._map is not None and info.nbytes:
+            begin = info.begin // mmap.PAGESIZE * mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_DONTNEED, begin, info.end - begin)
+
     def _info(self, name: str) -> TensorInfo:
         if name not in self.tensors:
             raise CheckpointError(f"no tensor {name!r}", where=str(self.path))

@@ -96,6 +96,10 @@ class Checkpoint:
         """The tensor's bytes, read-only, not copied."""
         return self._shard_of(name).raw(name)
 
+    def release(self, name: str) -> None:
+        """As ``Shard.release``: whoever is done with a tensor keeps memory bounded by the next one."""
+        self._shard_of(name).release(name)
+
     def _shard_of(self, name: str) -> Shard:
         if name not in self.tensors:
             raise CheckpointError(f"no tensor {name!r}", where=str(self.folder))

@@ -27,6 +27,7 @@ def write_shard(shard: ShardPlan, source: Checkpoint, target: Path, progress: Pr
     for action in shard.actions:
         for name in action.inputs:
             check_scales(source, name)
+            source.release(name)
     if shard.unchanged:
         copy_atomic(source.path(shard.file), target)
         progress(shard.nbytes)
@@ -60,6 +61,7 @@ def verify_shard(shard: ShardPlan, source: Checkpoint, target: Path, progress: P
             if (info.dtype, info.shape) != (action.dtype, action.shape):
                 raise BundleError(f"tensor {name!r} has another dtype or shape than planned", where=str(target))
             _compare(written.raw(name), action, source, target)
+            written.release(name)
             progress(action.nbytes)
     return sha256_file(target)
 
@@ -82,6 +84,8 @@ def _pieces(action: Action, source: Checkpoint, progress: Progress) -> Iterator[
         piece = data[begin : begin + CHUNK]
         yield piece
         progress(len(piece))
+    for name in action.inputs:
+        source.release(name)
 
 
 def dequantize(action: Action, source: Checkpoint) -> NDArray[np.uint16]:
