@@ -6,6 +6,7 @@ No number in here was measured: the records exist to be read, counted and drawn.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import json
 import time
@@ -22,6 +23,7 @@ from toolkit.bench.grid import Point
 from toolkit.bench.metrics import compute_metrics
 from toolkit.bench.records import (
     OWN_SERVER,
+    REQUESTS_FILE,
     ServedBy,
     SweepPlan,
     SweepRecord,
@@ -158,6 +160,12 @@ def made_up_requests(point: Point, *, ttft_ms: int, tpot_ms: int) -> tuple[Reque
             )
         )
     return tuple(records)
+
+
+def recorded_requests(trial: Path) -> tuple[RequestRecord, ...]:
+    """What is in the requests file of the trial's folder."""
+    lines = gzip.decompress((trial / REQUESTS_FILE).read_bytes()).splitlines()
+    return tuple(RequestRecord.model_validate_json(line) for line in lines)
 
 
 def made_up_environment(hardware: str) -> Environment:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.made_up import FakeClient, refuse
+from tests.bench.made_up import FakeClient, recorded_requests, refuse
 from toolkit.bench import run as run_module
 from toolkit.bench.portable import portable_recipe
-from toolkit.bench.records import REQUESTS_FILE, TRIAL_FILE, read_requests, scan_sweep
+from toolkit.bench.records import REQUESTS_FILE, TRIAL_FILE, scan_sweep
 from toolkit.bench.run import Answered, Event, Finished, Resumed, Started, SweepResult, run_sweep
 from toolkit.engine.bundle import Bundle
 from toolkit.errors import BundleError, EngineError, RecipeError, RecordError, UnavailableError
@@ -84,7 +84,7 @@ def test_a_sweep(bench: Bench) -> None:
         assert trial.metrics is not None
         assert trial.metrics.num_requests == trial.point.requests == 4
         assert trial.started_at <= trial.ended_at
-        requests = read_requests(result.folder / "trials" / trial.trial_id)
+        requests = recorded_requests(result.folder / "trials" / trial.trial_id)
         assert [request.output_tokens for request in requests] == [3] * 4
 
 

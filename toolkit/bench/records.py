@@ -190,15 +190,6 @@ def read_trial(folder: Path) -> Trial:
     Its schema and place are checked, that its requests are those which were written, and that checks and metrics are
     what they come to.
     """
-    return _read_whole(folder)[0]
-
-
-def read_requests(folder: Path) -> tuple[RequestRecord, ...]:
-    """The requests of the trial in ``folder``, checked as ``read_trial`` does."""
-    return _read_whole(folder)[1]
-
-
-def _read_whole(folder: Path) -> tuple[Trial, tuple[RequestRecord, ...]]:
     path = folder / TRIAL_FILE
     trial = _read(path, Trial)
     place = f"{folder.parent.name}/{folder.name}"
@@ -213,7 +204,7 @@ def _read_whole(folder: Path) -> tuple[Trial, tuple[RequestRecord, ...]]:
         raise RecordError("its status is ok, but its checks are not", where=str(path), hint=AGAIN)
     if trial.status == "ok" and trial.metrics != compute_metrics(requests):
         raise RecordError("its metrics are not those of its requests", where=str(path), hint=AGAIN)
-    return trial, requests
+    return trial
 
 
 def _unpack(path: Path, sha256: str) -> tuple[RequestRecord, ...]:
