@@ -75,6 +75,23 @@ def test_a_damaged_sweep_file(tmp_path: Path) -> None:
     assert not (tmp_path / "report.md").exists()
 
 
+@pytest.mark.parametrize("shown", ["the sweep", "the folder of sweeps"])
+def test_trials_without_their_sweep_file(tmp_path: Path, shown: str) -> None:
+    pytest.importorskip("altair")
+    folder, sweep, _ = made_up_sweep(tmp_path)
+    fill(folder, sweep)
+    whole, whole_sweep, _ = made_up_sweep(tmp_path, name="whole-test-data")
+    fill(whole, whole_sweep)
+    (folder / SWEEP_FILE).unlink()
+    asked = folder if shown == "the sweep" else tmp_path
+    with pytest.raises(RecordError) as caught:
+        write_report(asked)
+    assert str(caught.value) == (
+        f"{folder}: sweep.json is missing beside trials/. Put it back, or move the folder away"
+    )
+    assert not (asked / "report.md").exists()
+
+
 def test_a_missing_package_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, sweep, _ = made_up_sweep(tmp_path)
     fill(folder, sweep)

@@ -38,6 +38,7 @@ from toolkit.errors import RecordError
 Model = TypeVar("Model", bound=BaseModel)
 OWN_SERVER = "on this machine"
 SWEEP_FILE, TRIAL_FILE, REQUESTS_FILE = "sweep.json", "trial.json", "requests.jsonl.gz"
+TRIALS = "trials"
 AGAIN = "Measure the point again"
 
 
@@ -233,7 +234,7 @@ def scan_sweep(folder: Path) -> Scan:
     environment = _read(_environment_path(folder, sweep.plan.environment), Environment)
     trials: list[Trial] = []
     damaged: list[RecordError] = []
-    for path in sorted((folder / "trials").glob("[!.]*/[!.]*")):
+    for path in sorted((folder / TRIALS).glob("[!.]*/[!.]*")):
         try:
             trial = read_trial(path)
             if (trial.sweep_id, trial.env_id) != (sweep.sweep_id, sweep.plan.environment):
@@ -245,7 +246,7 @@ def scan_sweep(folder: Path) -> Scan:
 
 
 def _trial_folder(folder: Path, point: Point, attempt: int) -> Path:
-    return folder / "trials" / point.point_id / f"r{point.repeat}-{attempt}"
+    return folder / TRIALS / point.point_id / f"r{point.repeat}-{attempt}"
 
 
 def _environment_path(folder: Path, env_id: str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from toolkit.bench import plot
 from toolkit.bench.markdown import to_markdown
-from toolkit.bench.records import SWEEP_FILE, Scan, scan_sweep
+from toolkit.bench.records import SWEEP_FILE, TRIALS, Scan, scan_sweep
 from toolkit.bench.summary import Summary, summarize
 from toolkit.checkpoint.files import write_atomic
 from toolkit.errors import RecordError
@@ -46,10 +46,24 @@ def write_report(folder: Path) -> Report:
 
 
 def read_sweeps(folder: Path) -> list[Scan]:
-    """The sweep in ``folder``, or those directly below it, that hold any trial; ``RecordError`` for none."""
-    own = (folder / SWEEP_FILE).is_file()
-    paths = [folder] if own else sorted(path.parent for path in folder.glob(f"*/{SWEEP_FILE}"))
+    """The sweep in ``folder``, or those directly below it, that hold any trial.
+
+    Raises ``RecordError`` for none, and for trials without their sweep's file.
+    """
+    paths = [folder] if _is_sweep(folder) else sorted(filter(_is_sweep, folder.glob("*")))
     scans = [scan for scan in map(scan_sweep, paths) if scan.trials or scan.damaged]
     if not scans:
         raise RecordError("there is no recorded trial", where=str(folder), hint="Type: trtkit bench run RECIPE")
     return scans
+
+
+def _is_sweep(folder: Path) -> bool:
+    if (folder / SWEEP_FILE).is_file():
+        return True
+    if (folder / TRIALS).is_dir():
+        raise RecordError(
+            f"{SWEEP_FILE} is missing beside {TRIALS}/",
+            where=str(folder),
+            hint="Put it back, or move the folder away",
+        )
+    return False
