@@ -66,14 +66,18 @@ def _write_bundle(recipe: Recipe) -> None:
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.add_special_tokens(["<|start|>", "<|end|>"])
-    data = tokenizer.to_str().encode()
+    contents = {
+        "checkpoint/tokenizer.json": tokenizer.to_str().encode(),
+        "recipe.yaml": recipe.absolute().to_yaml().encode(),
+    }
     folder = recipe.engine.output
     (folder / "checkpoint").mkdir(parents=True)
-    (folder / "checkpoint" / "tokenizer.json").write_bytes(data)
-    (folder / "recipe.yaml").write_text(recipe.absolute().to_yaml())
-    entry = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    files = {}
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+        files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     manifest = {"schema_version": 1, "identity": IDENTITY, "weights": "1" * 64, "source": {}, "verified": {}}
-    (folder / "engine.json").write_text(json.dumps({**manifest, "files": {"checkpoint/tokenizer.json": entry}}))
+    (folder / "engine.json").write_text(json.dumps({**manifest, "files": files}))
 
 
 class FakeClient:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,6 +138,35 @@ def test_interrupted(recipe: Recipe, client: FakeClient, number: signal.Signals)
     assert signal.getsignal(signal.SIGTERM) == before
     scan = scan_sweep(sweep_folder(recipe))
     assert (scan.trials, scan.damaged) == ((), ())
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> tuple[str, ...]:
+    """Arguments of ``bench run`` for the sample, whose bundle is built: two trials of four requests."""
+    bundle = tmp_path / "built"
+    made = CliRunner().invoke(main, ["engine", "tiny-gpt-oss/cpu", "--set", f"engine.output={bundle}"])
+    assert made.exit_code == 0, made.stderr
+    bench = ["isl=[32]", "osl=[32]", "concurrency=[1]", "requests=4", "repeats=2"]
+    values = [f"engine.output={bundle}", f"serve.repository={tmp_path}/repository", f"bench.output={tmp_path}/results"]
+    values += [f"bench.{value}" for value in bench]
+    return ("tiny-gpt-oss/cpu", *(part for value in values for part in ("--set", value)))
+
+
+def test_a_damaged_bundle_is_not_measured(built: tuple[str, ...], client: FakeClient, tmp_path: Path) -> None:
+    shard = next((tmp_path / "built" / "checkpoint").glob("*.safetensors"))
+    with shard.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        (last,) = file.read()
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+    result = trtkit("run", *built)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"error: {tmp_path}/built: checkpoint/{shard.name} is not what was built. "
+        f"Delete {tmp_path}/built and type: trtkit engine RECIPE\n"
+    )
+    assert client.prompts == []
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_gpu_recipe_is_planned_but_not_measured(recipe: Recipe) -> None:

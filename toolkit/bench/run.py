@@ -99,16 +99,19 @@ def connect_triton(url: str, model: str) -> AbstractAsyncContextManager[Client]:
 
 
 def open_target(recipe: Recipe) -> tuple[Bundle, Environment]:
-    """The recipe's bundle and this machine's fingerprint.
+    """The recipe's bundle, read to its last byte, and this machine's fingerprint.
 
-    Raises ``EngineError`` for a target that is not this CPU and ``BundleError`` for a bundle of other settings.
+    Raises ``EngineError`` for a target that is not this CPU and ``BundleError`` for a bundle of other settings or other
+    bytes than were built: the records name what was measured by the hashes in its manifest.
     """
     if recipe.target.runtime != "cpu":
         raise EngineError(
             f"runtime {recipe.target.runtime} runs on a GPU, and this version records sweeps on a CPU only",
             hint="Type: --dry-run to see the plan, or --set target.runtime=cpu",
         )
-    return Bundle.open_for(recipe), fingerprint()
+    bundle = Bundle.open_for(recipe)
+    bundle.check()
+    return bundle, fingerprint()
 
 
 def run_sweep(
