@@ -4,16 +4,17 @@ set -eu
 cd "$(dirname "$0")/.."
 bin=.venv/bin
 status=0
+new=$(mktemp)
+trap 'rm -f "$new"' EXIT
 
 generate() { # generate FILE COMMAND...
     file=$1
     shift
-    "$@" >"$file.new"
+    "$@" >"$new"
     if [ "$mode" = --check ]; then
-        cmp -s "$file" "$file.new" || { echo "$file has drifted; type: make generated" >&2; status=1; }
-        rm "$file.new"
+        cmp -s "$file" "$new" || { echo "$file has drifted; type: make generated" >&2; status=1; }
     else
-        mv "$file.new" "$file"
+        cat "$new" >"$file"
     fi
 }
 

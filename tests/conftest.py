@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,13 @@ def shared_fixtures() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared fixtures are not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_triton() -> None:
+    """Skip where the wheel has no usable server; anywhere else its absence is a failure."""
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64") or sys.version_info >= (3, 13):
+        pytest.skip("Triton from PyPI does not run here")
+    from toolkit.serving import triton
+
+    triton.find()

@@ -16,6 +16,7 @@ from toolkit.checkpoint.source import Checkpoint
 from toolkit.errors import CheckpointError
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+SAME_EXPORT = "Take the index and the shards from one export"
 COMPLETE = "Complete the download, or point checkpoint.path at a complete folder"
 
 
@@ -183,20 +184,21 @@ def test_index_naming_an_absent_tensor(sharded: Path) -> None:
     index = json.loads((sharded / INDEX).read_text())
     index["weight_map"]["ghost"] = FIRST
     write_json(sharded / INDEX, index)
-    assert message_of(sharded) == f"{sharded / INDEX}: tensor 'ghost' is not in the shard {FIRST!r}"
+    assert message_of(sharded) == f"{sharded / INDEX}: tensor 'ghost' is not in the shard {FIRST!r}. {SAME_EXPORT}"
 
 
 def test_tensor_that_the_index_lacks(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, {FIRST: weights("a", "b")}, weight_map={"a": FIRST})
     begin = (folder / FIRST).stat().st_size - 1
-    assert message_of(folder) == f"{folder / FIRST}, tensor 'b', byte {begin}: is in this shard, but the index lacks it"
+    what = f"is in this shard, but the index lacks it. {SAME_EXPORT}"
+    assert message_of(folder) == f"{folder / FIRST}, tensor 'b', byte {begin}: {what}"
 
 
 def test_tensor_in_two_shards(tmp_path: Path) -> None:
     shards = {FIRST: weights("a"), SECOND: weights("a", "b")}
     folder = write_checkpoint(tmp_path, shards, weight_map={"a": FIRST, "b": SECOND})
     begin = (folder / SECOND).stat().st_size - 2
-    what = f"is in this shard, but the index has it in {FIRST!r}"
+    what = f"is in this shard, but the index has it in {FIRST!r}. {SAME_EXPORT}"
     assert message_of(folder) == f"{folder / SECOND}, tensor 'a', byte {begin}: {what}"
 
 

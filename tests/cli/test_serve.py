@@ -15,19 +15,9 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from toolkit.errors import TrtkitError
-from toolkit.serving import triton
-
 Run = Callable[..., Result]
+pytestmark = pytest.mark.usefixtures("real_triton")
 TRTKIT = (sys.executable, "-c", "from toolkit.cli import main; main(prog_name='trtkit')")
-
-
-@pytest.fixture(autouse=True)
-def _needs_triton() -> None:
-    try:
-        triton.find()
-    except TrtkitError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -139,6 +129,33 @@ def test_an_interrupted_command_ends_with_all_it_started(recipe: tuple[str, ...]
         _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (130, "starting Triton\nstopped\n")
     assert not any(exists(int(pid)) for pid in pids.read_text().split())
+
+
+@pytest.mark.triton
+def test_a_host_may_be_a_name(recipe: tuple[str, ...], root: Path) -> None:
+    argv = [*TRTKIT, "serve", *recipe, "--set", "serve.host=localhost", "--timeout", "30", "--", "true"]
+    done = subprocess.run(argv, env=environment(root), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "starting Triton\n")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        (
+            "no.such.host.invalid",
+            "error: serve.host: 'no.such.host.invalid' has no IPv4 address. "
+            "Set serve.host to an IPv4 address of this machine",
+        ),
+        (
+            "192.0.2.1",
+            "error: cannot bind grpc port 0 on 192.0.2.1: cannot assign requested address. "
+            "Set serve.host to an address of this machine",
+        ),
+    ],
+)
+def test_hosts_that_are_not_here(trtkit: Run, recipe: tuple[str, ...], host: str, expected: str) -> None:
+    result = trtkit("serve", *recipe, "--set", f"serve.host={host}")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, expected)
 
 
 @pytest.mark.triton

@@ -165,7 +165,9 @@ def test_a_full_disk_is_one_error_and_the_build_goes_on_later(root: Path, tmp_pa
             run(root, output, *B200)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "cannot build: File too large. The bundle needs 6,355,152 bytes in" in str(caught.value)
+    assert str(caught.value) == (
+        f"{output}: cannot build: File too large. The bundle needs 6,355,152 bytes there; make room and build again"
+    )
     assert not output.exists()
     run(root, output, *B200).bundle.check()
 

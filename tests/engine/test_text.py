@@ -59,7 +59,6 @@ def test_tokenizer_round_trip() -> None:
     text = "Größe: 3 €, 🙂 naïve\n"
     assert TOKENIZER.encode(text) == list(text.encode())
     assert TOKENIZER.decode(TOKENIZER.encode(text)) == text
-    assert TOKENIZER.vocab_size == 258
 
 
 def test_special_tokens_are_encoded_and_skipped() -> None:

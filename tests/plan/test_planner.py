@@ -8,6 +8,7 @@ import pytest
 
 from toolkit import recipe
 from toolkit.checkpoint.census import Census, take_census
+from toolkit.checkpoint.header import TensorInfo
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.errors import CheckpointError, PlanError
 from toolkit.models.gpt_oss import Geometry
@@ -73,6 +74,28 @@ def test_b200_output_is_what_modelopt_writes_with_bf16_attention(root: Path, sha
     for source in ("tiny-gpt-oss-nvfp4-modelopt-0.37", "tiny-gpt-oss-nvfp4-sharded-modelopt-0.37"):
         plan = make_plan(load(root, *B200), census_of(shared_fixtures / source))
         assert written(plan) == {name: (t.dtype, t.shape) for name, t in wanted.items()}
+
+
+def test_b200_output_is_the_layout_of_modelopts_mlp_only_export(root: Path) -> None:
+    """The same oracle as above, from the committed headers of both exports."""
+    golden = json.loads((Path(__file__).parent / "modelopt_layouts.json").read_text())
+    infos = {
+        name: TensorInfo(name, dtype, tuple(shape), "model.safetensors", index, index)
+        for index, (name, (dtype, shape)) in enumerate(golden["default"].items())
+    }
+    config = golden["config"]
+    census = Census(
+        where="golden",
+        architecture="GptOssForCausalLM",
+        config=config,
+        quant_config=None,
+        quant=None,
+        tensors=infos,
+        shards={"model.safetensors": 0},
+        files=("config.json",),
+    )
+    plan = make_plan(load(root, *B200), census)
+    assert written(plan) == {name: (dtype, tuple(shape)) for name, (dtype, shape) in golden["mlp_only"].items()}
 
 
 def test_b200_json_files(root: Path, sample: Path) -> None:

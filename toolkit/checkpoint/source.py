@@ -25,6 +25,7 @@ SINGLE = "model.safetensors"
 GENERATION_CONFIG = "generation_config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+_SAME_EXPORT = "Take the index and the shards from one export"
 _COMPLETE = "Complete the download, or point checkpoint.path at a complete folder"
 
 
@@ -76,8 +77,8 @@ class Checkpoint:
             if not folder.is_dir():
                 hint = "Set checkpoint.path to the checkpoint's folder"
                 raise CheckpointError("no such folder", where=str(folder), hint=hint)
-            config = _read_json(folder / CONFIG)
-            quant_config = _read_json(folder / QUANT_CONFIG) if (folder / QUANT_CONFIG).exists() else None
+            config = read_json(folder / CONFIG)
+            quant_config = read_json(folder / QUANT_CONFIG) if (folder / QUANT_CONFIG).exists() else None
             if (folder / INDEX).exists():
                 tensors = _tensors_of_index(folder, _read_weight_map(folder / INDEX))
             else:
@@ -122,7 +123,7 @@ class Checkpoint:
         self.close()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path.name} is missing", where=str(path.parent), hint=_COMPLETE)
     try:
@@ -138,7 +139,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_weight_map(path: Path) -> dict[str, str]:
-    weight_map = _read_json(path).get("weight_map")
+    weight_map = read_json(path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError("weight_map is missing or empty", where=str(path))
     for name, file in weight_map.items():
@@ -158,11 +159,11 @@ def _tensors_of_index(folder: Path, weight_map: dict[str, str]) -> dict[str, Ten
             if weight_map.get(name) != file:
                 owner = f"the index has it in {weight_map[name]!r}" if name in weight_map else "the index lacks it"
                 where = f"{folder / file}, tensor {name!r}, byte {info.begin}"
-                raise CheckpointError(f"is in this shard, but {owner}", where=where)
+                raise CheckpointError(f"is in this shard, but {owner}", where=where, hint=_SAME_EXPORT)
         tensors |= found
     for name, file in weight_map.items():
         if name not in tensors:
-            raise CheckpointError(f"tensor {name!r} is not in the shard {file!r}", where=str(index))
+            raise CheckpointError(f"tensor {name!r} is not in the shard {file!r}", where=str(index), hint=_SAME_EXPORT)
     return tensors
 
 

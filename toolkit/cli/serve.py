@@ -62,14 +62,14 @@ def command(
     recipe = load_recipe(recipe_path, overrides)
     bundle = Bundle.open_for(recipe)
     click.echo("starting Triton", err=True)
-    code = 0
+    code = INTERRUPTED
     with terminated_as_interrupted():
         try:
             with serve_bundle(recipe, bundle, timeout_s=timeout_s) as server:
                 if argv:
-                    code = INTERRUPTED
                     code = _run(argv, server)
                 else:
+                    code = 0
                     _announce(server, as_json)
                     server.wait()
         except KeyboardInterrupt:

@@ -8,6 +8,7 @@ folder renamed to its name.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -72,10 +73,12 @@ def build(recipe: Recipe, plan: Plan, source: Checkpoint, progress: Progress = l
         with locked(places.lock):
             return _Build(recipe, plan, source, places, progress).run()
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        needs = f"The bundle needs {plan.output_bytes:,} bytes there; make room and build again"
         raise BundleError(
             f"cannot build: {error.strerror}",
-            where=str(error.filename2 or error.filename or places.output),
-            hint=f"The bundle needs {plan.output_bytes:,} bytes in {places.output.parent}; then build again",
+            where=str(places.output),
+            hint=needs if full else "Set engine.output to a folder that you can write",
         ) from None
 
 

@@ -41,10 +41,6 @@ class Tokenizer:
         return cls(tokenizer, read_eos_ids(folder))
 
     @property
-    def vocab_size(self) -> int:
-        return int(self._tokenizer.get_vocab_size())
-
-    @property
     def plain_ids(self) -> list[int]:
         """The ids of all tokens but the special and other added ones, ascending."""
         added = self._tokenizer.get_added_tokens_decoder().keys()

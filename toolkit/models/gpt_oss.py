@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from toolkit.errors import CheckpointError
+from toolkit.numerics import nvfp4
 
 ARCHITECTURE = "GptOssForCausalLM"
-GROUP_SIZE = 16
+GROUP_SIZE = nvfp4.BLOCK
 MAX_SIZE = (1 << 31) - 1
 CONFIG_HINT = "Take config.json from the export that these weights came with"
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")

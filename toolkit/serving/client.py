@@ -91,21 +91,3 @@ class TritonClient:
         except grpc.aio.AioRpcError as error:
             raise wire.error_from(error.code(), error.details(), self.url) from None
         return {name: value.string_value for name, value in reply.config.parameters.items()}
-
-    async def metadata(self) -> dict[str, Any]:
-        """Name, inputs and outputs of the model as the server declares them (KServe ModelMetadata)."""
-        try:
-            reply = await self._stub.ModelMetadata(service_pb2.ModelMetadataRequest(name=self.model))
-        except grpc.aio.AioRpcError as error:
-            raise wire.error_from(error.code(), error.details(), self.url) from None
-        return {
-            "name": reply.name,
-            "versions": list(reply.versions),
-            "platform": reply.platform,
-            "inputs": [_tensor(tensor) for tensor in reply.inputs],
-            "outputs": [_tensor(tensor) for tensor in reply.outputs],
-        }
-
-
-def _tensor(tensor: Any) -> dict[str, Any]:
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}

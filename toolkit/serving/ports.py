@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
 
 from toolkit.errors import ServerError
+
+
+def resolve(host: str) -> str:
+    """The IPv4 address of ``host`` in numbers: Triton's HTTP server takes nothing else, and says nothing about it."""
+    try:
+        return str(socket.getaddrinfo(host, None, socket.AF_INET)[0][4][0])
+    except (OSError, UnicodeError):
+        hint = "Set serve.host to an IPv4 address of this machine"
+        raise ServerError(f"{host!r} has no IPv4 address", where="serve.host", hint=hint) from None
 
 
 def choose(host: str, wanted: Mapping[str, int]) -> dict[str, int]:
@@ -27,8 +37,10 @@ def _bind(held: ExitStack, host: str, name: str, port: int) -> int:
         sock.bind((host, port))
         sock.listen(1)
     except OSError as error:
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        free, address = f"--set serve.{name}_port=0 picks a free one", "Set serve.host to an address of this machine"
         raise ServerError(
             f"cannot bind {name} port {port} on {host}: {(error.strerror or str(error)).lower()}",
-            hint=f"--set serve.{name}_port=0 picks a free one",
+            hint=free if taken else address,
         ) from None
     return int(sock.getsockname()[1])

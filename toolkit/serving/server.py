@@ -83,7 +83,7 @@ class Server:
             raise ServerError(
                 f"there is no Triton model {model_name!r}", where=str(repository), hint="Type: trtkit repo RECIPE"
             )
-        installed = triton.find()
+        installed, host = triton.find(), ports.resolve(host)
         wanted = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
         for attempt in range(1, ATTEMPTS + 1):
             chosen = ports.choose(host, wanted)
@@ -115,20 +115,18 @@ class Server:
         # the folder's random name is also the prefix of the server's shared memory
         work = Path(tempfile.mkdtemp(prefix="trtkit-"))
         log_path = log_path or work / "triton.log"
-        log_path.unlink(missing_ok=True)
-        argv = [
-            str(installed.binary),
-            f"--model-repository={repository.absolute()}",
-            f"--backend-directory={installed.stage_backends(work / 'backends')}",
-            f"--backend-config=python,shm-region-prefix-name={work.name}",
-            "--disable-auto-complete-config",
-            "--allow-gpu-metrics=false",
-            *(f"--{name}-address={host}" for name in chosen),
-            *(f"--{name}-port={port}" for name, port in chosen.items()),
-            *KEEPALIVE,
-        ]
-        group = Group(argv, cwd=work, env=installed.environment(os.environ), log=log_path)
-        guard = Guard(group.pid, (work, SHM / work.name))
+        group: Group | None = None
+        try:
+            log_path.unlink(missing_ok=True)
+            argv = _argv(installed, repository, host, chosen, work)
+            group = Group(argv, cwd=work, env=installed.environment(os.environ), log=log_path)
+            guard = Guard(group.pid, (work, SHM / work.name))
+        except BaseException:
+            if group is not None:
+                group.kill()
+            lease.release()
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         return cls(group, guard, lease, host=host, chosen=chosen, model_name=model_name, work=work, log_path=log_path)
 
     def __enter__(self) -> Self:
@@ -148,14 +146,6 @@ class Server:
     def model_pids(self) -> tuple[int, ...]:
         """Pids of the live model processes (Triton's stubs)."""
         return self._group.children()
-
-    def healthy(self, timeout_s: float = 10.0) -> bool:
-        """Whether a token can be generated within ``timeout_s``; Triton's own health answers do not say that."""
-        try:
-            probe(self.grpc_url, self.model_name, timeout_s=timeout_s)
-        except ClientError:
-            return False
-        return True
 
     def wait(self) -> None:
         """Block while the server serves. Raises ``ServerError`` when it or its model process ends unasked."""
@@ -234,6 +224,20 @@ def serve_bundle(recipe: Recipe, bundle: Bundle, *, timeout_s: float = 600.0) ->
         log_path=repository.with_name(f"{repository.name}.log"),
         timeout_s=timeout_s,
     )
+
+
+def _argv(installed: triton.Triton, repository: Path, host: str, chosen: Mapping[str, int], work: Path) -> list[str]:
+    return [
+        str(installed.binary),
+        f"--model-repository={repository.absolute()}",
+        f"--backend-directory={installed.stage_backends(work / 'backends')}",
+        f"--backend-config=python,shm-region-prefix-name={work.name}",
+        "--disable-auto-complete-config",
+        "--allow-gpu-metrics=false",
+        *(f"--{name}-address={host}" for name in chosen),
+        *(f"--{name}-port={port}" for name, port in chosen.items()),
+        *KEEPALIVE,
+    ]
 
 
 def _ended(code: int) -> str:

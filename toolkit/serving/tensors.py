@@ -1,4 +1,4 @@
-"""The tensor contract of the served model, shared by the model, the client and the test that reads config.pbtxt.
+"""The tensor contract of the served model: inputs for the model and the client, all of it for the test of config.pbtxt.
 
 NVIDIA's llmapi names (TensorRT-LLM ``triton_backend/all_models/llmapi``), the aliases that its ensemble uses and load
 generators insist on, and what both lack: token ids in and out and token counts. The model has no batch dimension

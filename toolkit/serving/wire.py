@@ -117,6 +117,8 @@ def error_from(code: grpc.StatusCode, details: str | None, url: str) -> ClientEr
         return DeadlineError(text, where=url)
     if code is not grpc.StatusCode.UNAVAILABLE:
         return _from_text(text)
+    if "lookup" in text or "resolution" in text:
+        return UnavailableError("no such host", where=url, hint="Give HOST:PORT")
     if "failed to connect" in text:
         return UnavailableError("nothing serves there", where=url, hint="Type: trtkit serve RECIPE")
     if "Socket closed" in text or "Stream removed" in text or "Connection reset" in text:

@@ -39,8 +39,8 @@ def test_generation_config_comes_first(
     [
         ('{"eos_token_id": "2"}', "eos_token_id is '2', not a token id or a list"),
         ('{"eos_token_id": [2, -1]}', "eos_token_id is [2, -1], not a token id or a list"),
-        ("{", "not JSON: "),
-        ("[]", "not a JSON object"),
+        ("{", "is not JSON ("),
+        ("[]", "is not a JSON object"),
     ],
 )
 def test_refuses_what_is_not_a_token(tmp_path: Path, generation: str, what: str) -> None:

@@ -19,7 +19,7 @@ from toolkit.errors import CheckpointError
 from toolkit.numerics import bf16, nvfp4
 from toolkit.numerics.ops import F32
 
-BLOCK = 16
+BLOCK = nvfp4.BLOCK
 PLAIN = ("BF16", "F16", "F32")
 
 

@@ -24,13 +24,13 @@ from toolkit.engine.runtime.cpu.tensors import (
     read_raw,
 )
 from toolkit.errors import CheckpointError
+from toolkit.models.gpt_oss import ARCHITECTURE
 from toolkit.numerics.gpt_oss import GptOssConfig, Layer, Weights
 from toolkit.numerics.ops import F32, Experts, ExpertWeight, Linear
 
 Precision = Literal["w4a16", "w4a4"]
 ExpertStorage = Literal["dense", "routed"]
 
-ARCHITECTURE = "GptOssForCausalLM"
 HEAD = "lm_head.weight"
 EMBEDDING = "model.embed_tokens.weight"
 
