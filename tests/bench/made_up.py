@@ -84,7 +84,8 @@ class FakeClient:
     """Follows the interface of ``TritonClient``; answers ``max_tokens`` tokens, one a chunk.
 
     ``fail`` is called with the number of each generation, from 0, before its first token and may raise. The barrier
-    holds every generation back until ``together`` of them are in flight.
+    holds every generation back until ``together`` of them are in flight. Generations from number ``hang_from`` on never
+    send a token, as from a server whose model process is dead.
     """
 
     def __init__(self, *, together: int = 1, fail: Callable[[int], None] = lambda number: None) -> None:
@@ -96,6 +97,7 @@ class FakeClient:
         self.alive = True
         self.extra_tokens = 0
         self.served = {"identity": IDENTITY}
+        self.hang_from: int | None = None
         self._fail = fail
         self._together = together
         self._barrier: asyncio.Barrier | None = None
@@ -125,6 +127,8 @@ class FakeClient:
         try:
             await self._barrier.wait()
             self._fail(number)
+            if self.hang_from is not None and number >= self.hang_from:
+                await asyncio.Event().wait()
             count = sampling.max_tokens + self.extra_tokens
             for step in range(count):
                 await asyncio.sleep(0)

@@ -11,11 +11,13 @@ import pytest
 
 from tests.bench.made_up import FakeClient, recorded_requests, refuse
 from toolkit.bench import run as run_module
+from toolkit.bench import watch
 from toolkit.bench.portable import portable_recipe
 from toolkit.bench.records import REQUESTS_FILE, TRIAL_FILE, scan_sweep
 from toolkit.bench.run import Answered, Event, Finished, Resumed, Started, SweepResult, run_sweep
+from toolkit.bench.watch import Endpoint
 from toolkit.engine.bundle import Bundle
-from toolkit.errors import BundleError, EngineError, RecipeError, RecordError, UnavailableError
+from toolkit.errors import BundleError, EngineError, RecipeError, RecordError, ServerError, UnavailableError
 from toolkit.recipe import Recipe
 
 
@@ -28,6 +30,7 @@ class Bench:
     events: list[Event] = field(default_factory=list)
     served: list[str] = field(default_factory=list)
     connected: list[tuple[str, str]] = field(default_factory=list)
+    check: Callable[[], None] = lambda: None
 
     def run(self, url: str | None = None, on_event: Callable[[Event], None] | None = None) -> SweepResult:
         self.events.clear()
@@ -41,11 +44,11 @@ class Bench:
         )
 
     @contextmanager
-    def serve(self, recipe: Recipe, bundle: Bundle) -> Iterator[str]:
+    def serve(self, recipe: Recipe, bundle: Bundle) -> Iterator[Endpoint]:
         assert bundle.folder == recipe.engine.output
         self.served.append("started")
         try:
-            yield "127.0.0.1:1"
+            yield Endpoint("127.0.0.1:1", self.check)
         finally:
             self.served.append("stopped")
 
@@ -180,6 +183,42 @@ def test_the_sweep_stops_when_nothing_can_be_generated(bench: Bench) -> None:
     assert not result.ok
     assert result.stopped == "nothing is serving"
     assert len(result.trials) == 1
+
+
+DEATH = ServerError("the model process died", where="/log")
+
+
+def test_a_trial_whose_own_server_dies_fails_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check() -> None:
+        if bench.client.hang_from is not None and len(bench.client.prompts) > bench.client.hang_from:
+            raise DEATH
+
+    monkeypatch.setattr(watch, "CHECK_S", 0.001)
+    bench.check, bench.client.hang_from = check, 8
+    result = bench.run()
+    assert (result.ok, result.stopped) == (False, "/log: the model process died")
+    assert [(trial.status, trial.error) for trial in result.trials] == [("ok", None), ("failed", DEATH.what)]
+    assert list(scan_sweep(result.folder).damaged) == []
+    assert {trial.trial_id for trial in scan_sweep(result.folder).trials} == {t.trial_id for t in result.trials}
+    assert recorded_requests(result.folder / "trials" / result.trials[1].trial_id) == ()
+    assert (bench.client.in_flight, bench.served) == (0, ["started", "stopped"])
+
+
+def test_the_sweep_stops_at_a_death_that_a_client_saw_first(bench: Bench) -> None:
+    dead: list[bool] = []
+
+    def fail(number: int) -> None:
+        dead.append(True)
+        refuse(number)
+
+    def check() -> None:
+        if dead:
+            raise DEATH
+
+    bench.check, bench.client = check, FakeClient(fail=fail)
+    result = bench.run()
+    assert result.stopped == "/log: the model process died"
+    assert [(trial.status, trial.error) for trial in result.trials] == [("failed", "warm-up: generation 0 went wrong")]
 
 
 def test_nothing_is_recorded_without_a_server(bench: Bench) -> None:
@@ -338,6 +377,9 @@ def test_the_own_server_is_the_recipes(recipe: Recipe, monkeypatch: pytest.Monke
     class Running:
         grpc_url = "127.0.0.1:3"
 
+        def check(self) -> None:
+            raise DEATH
+
         def __enter__(self) -> Running:
             return self
 
@@ -350,7 +392,9 @@ def test_the_own_server_is_the_recipes(recipe: Recipe, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(run_module, "serve_bundle", serve_bundle)
     bundle = Bundle.open(recipe.engine.output)
-    with run_module.own_server(recipe, bundle) as url:
-        assert url == "127.0.0.1:3"
+    with run_module.own_server(recipe, bundle) as endpoint:
+        assert endpoint.url == "127.0.0.1:3"
+        with pytest.raises(ServerError, match="the model process died"):
+            endpoint.check()
         assert calls == [(recipe, bundle)]
     assert calls[1:] == ["stopped"]

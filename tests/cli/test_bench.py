@@ -3,19 +3,28 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from tests.bench.made_up import FakeClient, add_trial, fill, made_up_sweep, refuse, small_recipe
 from toolkit.bench import run as run_module
+from toolkit.bench.grid import Point
 from toolkit.bench.records import scan_sweep
+from toolkit.bench.run import Event, Started, SweepResult
+from toolkit.bench.watch import Endpoint, unwatched
 from toolkit.cli import main
+from toolkit.engine.bundle import Bundle
+from toolkit.errors import TrtkitError
 from toolkit.recipe import Recipe
+from toolkit.serving import server, triton
+from toolkit.serving.client import Chunk, TritonClient
+from toolkit.serving.server import Server
 
 
 def trtkit(*args: object) -> Result:
@@ -34,8 +43,8 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     fake = FakeClient()
 
     @contextmanager
-    def serve(*args: object) -> Iterator[str]:
-        yield "127.0.0.1:1"
+    def serve(*args: object) -> Iterator[Endpoint]:
+        yield unwatched("127.0.0.1:1")
 
     replaced = partial(run_module.run_sweep, serve=serve, connect=lambda url, model: fake)
     monkeypatch.setattr(run_module, "run_sweep", replaced)
@@ -126,6 +135,56 @@ def test_a_dead_server_ends_the_sweep(recipe: Recipe, client: FakeClient) -> Non
     assert result.exit_code == 1
     assert result.stdout == f"{sweep_folder(recipe)}\n0 finished before, 0 ok, 1 failed, 0 invalid\n"
     assert result.stderr.splitlines()[-1] == "error: the sweep stopped early: nothing is serving"
+
+
+@pytest.mark.triton
+def test_a_killed_model_process_ends_the_sweep(
+    built: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        triton.find()
+    except TrtkitError as error:
+        pytest.skip(str(error))
+    servers: list[Server] = []
+    began: list[Point] = []
+
+    class Killer(TritonClient):
+        """Kills the model process while it streams the second trial's first answer."""
+
+        async def generate(self, *prompt: Any, **options: Any) -> AsyncGenerator[Chunk, None]:
+            async with aclosing(super().generate(*prompt, **options)) as chunks:
+                async for chunk in chunks:
+                    if len(began) == 2:
+                        for pid in servers[0].model_pids:
+                            os.kill(pid, signal.SIGKILL)
+                    yield chunk
+
+    def serve_bundle(recipe: Recipe, bundle: Bundle) -> Server:
+        servers.append(server.serve_bundle(recipe, bundle))
+        return servers[-1]
+
+    def run_sweep(recipe: Recipe, *, on_event: Callable[[Event], None], **options: Any) -> SweepResult:
+        def both(event: Event) -> None:
+            on_event(event)
+            if isinstance(event, Started):
+                began.append(event.point)
+
+        return original(recipe, on_event=both, connect=lambda url, model: Killer(url, model=model), **options)
+
+    original = run_module.run_sweep
+    monkeypatch.setattr(run_module, "serve_bundle", serve_bundle)
+    monkeypatch.setattr(run_module, "run_sweep", run_sweep)
+    result = trtkit("run", *built)
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: the sweep stopped early: ")
+    assert "Triton's model process died" in last or "Triton ended" in last or "Triton was killed" in last
+    (folder,) = (tmp_path / "results").iterdir()
+    assert result.stdout == f"{folder}\n0 finished before, 1 ok, 1 failed, 0 invalid\n"
+    (failed,) = [trial for trial in scan_sweep(folder).trials if trial.status == "failed"]
+    assert failed.point.repeat == 2
+    assert str(tmp_path) not in failed.reason
+    assert servers[0].model_pids == ()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -28,8 +28,9 @@ from toolkit.bench.records import (
     write_trial,
 )
 from toolkit.bench.sweep import Sweep, plan_sweep
+from toolkit.bench.watch import Endpoint, unwatched, while_alive
 from toolkit.engine.bundle import Bundle
-from toolkit.errors import ClientError, EngineError, RecordError
+from toolkit.errors import ClientError, EngineError, RecordError, ServerError
 from toolkit.recipe import Recipe
 from toolkit.serving.client import TritonClient
 from toolkit.serving.server import serve_bundle
@@ -70,7 +71,7 @@ class Finished:
 
 Event = Resumed | Started | Answered | Finished
 Connect = Callable[[str, str], AbstractAsyncContextManager[Client]]
-Serve = Callable[[Recipe, Bundle], AbstractContextManager[str]]
+Serve = Callable[[Recipe, Bundle], AbstractContextManager[Endpoint]]
 
 
 @dataclass(slots=True)
@@ -88,10 +89,10 @@ class SweepResult:
 
 
 @contextmanager
-def own_server(recipe: Recipe, bundle: Bundle) -> Iterator[str]:
-    """Triton on ``bundle`` for the length of the block; yields host:port of its gRPC endpoint."""
+def own_server(recipe: Recipe, bundle: Bundle) -> Iterator[Endpoint]:
+    """Triton on ``bundle`` for the length of the block."""
     with serve_bundle(recipe, bundle) as running:
-        yield running.grpc_url
+        yield Endpoint(running.grpc_url, running.check)
 
 
 def connect_triton(url: str, model: str) -> AbstractAsyncContextManager[Client]:
@@ -127,8 +128,9 @@ def run_sweep(
 
     Without ``url`` it starts a server and stops it afterwards, if there is anything to measure; a server at ``url``
     must say that it runs the recipe's bundle. A trial that fails is recorded and the sweep goes on, unless no token can
-    be generated any more. An interrupt leaves the finished trials and nothing of the running one. Raises
-    ``BundleError``, ``RecipeError``, ``RecordError``, ``ServerError`` or ``ClientError`` before the first trial.
+    be generated any more; a trial whose own server dies fails at once. An interrupt leaves the finished trials and
+    nothing of the running one. Raises ``BundleError``, ``RecipeError``, ``RecordError``, ``ServerError`` or
+    ``ClientError`` before the first trial.
     """
     bundle, environment = open_target(recipe)
     sweep = plan_sweep(recipe, bundle, environment, url)
@@ -141,9 +143,9 @@ def run_sweep(
         on_event(Resumed(sweep.folder, skipped, len(sweep.points), scan.damaged))
         result = SweepResult(sweep.folder, skipped)
         if todo:
-            with serve(recipe, bundle) if url is None else nullcontext(url) as address:
-                through = ServedBy(url=address, started_by_bench=url is None)
-                runner = _Runner(sweep, through, tuple(argv), on_event, result)
+            with serve(recipe, bundle) if url is None else nullcontext(unwatched(url)) as endpoint:
+                through = ServedBy(url=endpoint.url, started_by_bench=url is None)
+                runner = _Runner(sweep, through, endpoint.check, tuple(argv), on_event, result)
                 asyncio.run(runner.run(todo, connect))
     return result
 
@@ -163,6 +165,7 @@ def _is_finished(scan: Scan, point: Point, prompts: Prompts) -> bool:
 class _Runner:
     sweep: Sweep
     through: ServedBy
+    check: Callable[[], None]
     argv: tuple[str, ...]
     on_event: Callable[[Event], None]
     result: SweepResult
@@ -177,8 +180,9 @@ class _Runner:
                 trial = await self._trial(client, point, prompts)
                 self.result.trials.append(trial)
                 self.on_event(Finished(trial))
-                if trial.status == "failed" and (reason := await _broken(client)):
-                    self.result.stopped = reason
+                if trial.status == "failed" and self.result.stopped is None:
+                    self.result.stopped = await self._broken(client)
+                if self.result.stopped is not None:
                     return
 
     async def _check_served(self, client: Client) -> None:
@@ -193,7 +197,13 @@ class _Runner:
 
     async def _trial(self, client: Client, point: Point, prompts: Prompts) -> Trial:
         load_average, started_at = os.getloadavg()[0], utc_now()
-        load = await run_load(client, point, prompts, lambda count: self.on_event(Answered(count)))
+        work = run_load(client, point, prompts, lambda count: self.on_event(Answered(count)))
+        try:
+            load = await while_alive(work, self.check)
+        except ServerError as error:
+            self.result.stopped = str(error)
+            # not the whole text: it names the log's folder
+            load = Load((), error.what)
         requests = pack_requests(load.requests)
         trial = self._record(point, prompts, load, requests, load_average, started_at)
         write_trial(self.sweep.folder, trial, requests)
@@ -225,11 +235,10 @@ class _Runner:
             requests_sha256=hashlib.sha256(requests).hexdigest(),
         )
 
-
-async def _broken(client: Client) -> str | None:
-    """Why no token can be generated, None if one can."""
-    try:
-        await client.probe()
-    except ClientError as error:
-        return str(error)
-    return None
+    async def _broken(self, client: Client) -> str | None:
+        """Why no token can be generated, None if one can."""
+        try:
+            await while_alive(client.probe(), self.check)
+        except (ClientError, ServerError) as error:
+            return str(error)
+        return None
