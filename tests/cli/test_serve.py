@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -30,6 +32,17 @@ def recipe(trtkit: Run, tmp_path: Path) -> tuple[str, ...]:
 
 def environment(root: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(root)}
+
+
+@contextmanager
+def serving(recipe: tuple[str, ...], root: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """``trtkit serve --json`` once it is ready, and what it printed then."""
+    argv = [*TRTKIT, "serve", *recipe, "--json"]
+    with subprocess.Popen(
+        argv, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield process, json.loads(process.stdout.readline())
 
 
 def exists(pid: int) -> bool:
@@ -55,12 +68,7 @@ def test_a_command_runs_against_the_server_and_its_exit_code_returns(recipe: tup
 @pytest.mark.triton
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_stops_cleanly_and_leaves_nothing(recipe: tuple[str, ...], root: Path, number: signal.Signals) -> None:
-    argv = [*TRTKIT, "serve", *recipe, "--json"]
-    with subprocess.Popen(
-        argv, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        served = json.loads(process.stdout.readline())
+    with serving(recipe, root) as (process, served):
         assert set(served) == {"model", "grpc", "http", "metrics", "pid"}
         assert exists(served["pid"])
         process.send_signal(number)
@@ -102,12 +110,7 @@ def test_repo_prints_the_folder(trtkit: Run, recipe: tuple[str, ...], tmp_path: 
 def test_nothing_is_left_when_it_is_killed_or_its_terminal_closes(
     recipe: tuple[str, ...], root: Path, number: signal.Signals
 ) -> None:
-    argv = [*TRTKIT, "serve", *recipe, "--json"]
-    with subprocess.Popen(
-        argv, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        served = json.loads(process.stdout.readline())
+    with serving(recipe, root) as (process, served):
         process.send_signal(number)
     deadline = time.monotonic() + 30
     while exists(served["pid"]):
@@ -169,12 +172,7 @@ def test_a_proxy_in_the_environment_is_not_asked(recipe: tuple[str, ...], root: 
 
 @pytest.mark.triton
 def test_two_servers_of_one_repository(trtkit: Run, recipe: tuple[str, ...], root: Path, tmp_path: Path) -> None:
-    argv = [*TRTKIT, "serve", *recipe, "--json"]
-    with subprocess.Popen(
-        argv, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        json.loads(process.stdout.readline())
+    with serving(recipe, root) as (process, _):
         for verb in ("serve", "repo"):
             result = trtkit(verb, *recipe)
             hint = "Stop it, or choose another folder with --set serve.repository=DIR"
@@ -185,12 +183,7 @@ def test_two_servers_of_one_repository(trtkit: Run, recipe: tuple[str, ...], roo
 
 @pytest.mark.triton
 def test_a_dead_model_process_ends_serve_with_the_reason(recipe: tuple[str, ...], root: Path) -> None:
-    argv = [*TRTKIT, "serve", *recipe, "--json"]
-    with subprocess.Popen(
-        argv, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        served = json.loads(process.stdout.readline())
+    with serving(recipe, root) as (process, served):
         stubs = subprocess.run(["pgrep", "-P", str(served["pid"])], capture_output=True, text=True, check=True).stdout
         for pid in stubs.split():
             os.kill(int(pid), signal.SIGKILL)
