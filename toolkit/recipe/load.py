@@ -15,16 +15,22 @@ from toolkit.recipe.explain import explain, shorten
 from toolkit.recipe.parse import key_lines, not_yaml, parse, read_text
 from toolkit.recipe.schema import Recipe
 
-INPUT_PATHS = (("checkpoint", "path"), ("checkpoint", "tokenizer"), ("bench", "prompts"))
+INPUT_PATHS = (
+    ("checkpoint", "path"),
+    ("checkpoint", "tokenizer"),
+    ("checkpoint", "input_scales"),
+    ("checkpoint", "bf16"),
+    ("bench", "prompts"),
+)
 PATH, REPO = ("checkpoint", "path"), ("checkpoint", "repo")
-SOURCE_KEYS = ("path", "repo", "revision", "tokenizer")
+SOURCE_KEYS = ("path", "repo", "revision", "tokenizer", "input_scales", "bf16")
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read the recipe at ``path`` and apply ``a.b=value`` overrides (values are YAML).
 
-    A checkpoint.path or checkpoint.repo among the overrides replaces the file's source as a whole: its revision and
-    tokenizer go, too. Raises ``RecipeError`` with file and line for anything that does not fit the schema.
+    A checkpoint.path or checkpoint.repo among the overrides replaces the file's source as a whole: its revision,
+    tokenizer and helper checkpoints go, too. Raises ``RecipeError`` with file and line for anything that does not fit the schema.
     """
     text = read_text(path)
     try:

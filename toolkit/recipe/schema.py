@@ -48,6 +48,12 @@ class CheckpointSection(Section):
     tokenizer: RecipePath | None = Field(
         None, description="Folder with tokenizer.json; by default the checkpoint's own."
     )
+    input_scales: RecipePath | None = Field(
+        None, description="Folder of a calibrated NVFP4 export whose input scales are taken (casts from MXFP4)."
+    )
+    bf16: RecipePath | None = Field(
+        None, description="Folder of the BF16 checkpoint these weights were quantised from (repairs block scales)."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> CheckpointSection:
@@ -83,6 +89,12 @@ class TargetSection(Section):
     runtime: Literal["cpu", "tensorrt-llm"] = Field(description="The runtime adapter.")
     release: str | None = Field(None, description="TensorRT-LLM release, for example 1.2.1.")
     gpu: str | None = Field(None, description="GPU, for example b200.")
+    backend: Literal["pytorch", "tensorrt"] = Field(
+        "pytorch", description="PyTorch backend, or an engine compiled by trtllm-build (up to 1.3.0rc20)."
+    )
+    weights: Literal["auto", "nvfp4", "mxfp4"] = Field(
+        "auto", description="FP4 format of the bundle's weights; auto keeps the checkpoint's where the target has it."
+    )
     parallel: ParallelSection = ParallelSection()
 
     @model_validator(mode="after")
@@ -102,6 +114,12 @@ class EngineSection(Section):
     kv_cache_dtype: Literal["auto", "fp8", "nvfp4"] = Field("auto", description="KV cache dtype (tensorrt-llm).")
     kv_cache_free_gpu_memory_fraction: float = Field(0.85, gt=0, le=1, description="Share of free GPU memory for KV.")
     stream_interval: int = Field(1, ge=1, description="Tokens per streamed response.")
+    profile: Literal["latency", "throughput"] | None = Field(
+        None, description="NVIDIA's tuned configuration that the other LLM arguments come from (tensorrt-llm)."
+    )
+    llm_args: dict[str, Any] = Field(
+        {}, description="Further LLM arguments, checked against the release; they win over all others (tensorrt-llm)."
+    )
     precision: Literal["w4a16", "w4a4"] = Field("w4a16", description="Activation precision (cpu).")
     experts: Literal["dense", "routed"] = Field(
         "dense", description="Hold expert weights in FP32, or dequantise an expert when a token is routed to it (cpu)."
