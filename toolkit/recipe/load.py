@@ -30,7 +30,8 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read the recipe at ``path`` and apply ``a.b=value`` overrides (values are YAML).
 
     A checkpoint.path or checkpoint.repo among the overrides replaces the file's source as a whole: its revision,
-    tokenizer and helper checkpoints go, too. Raises ``RecipeError`` with file and line for anything that does not fit the schema.
+    tokenizer and helper checkpoints go, too. Raises ``RecipeError`` with file and line for anything that does not fit
+    the schema.
     """
     text = read_text(path)
     try:
