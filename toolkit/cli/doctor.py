@@ -19,7 +19,7 @@ def command(ctx: click.Context, wanted: str | None, as_json: bool) -> None:
       trtkit doctor
       trtkit doctor --has triton && trtkit serve recipes/tiny-gpt-oss/cpu.yaml
     """
-    from toolkit.serving.doctor import examine
+    from toolkit.preflight.doctor import examine
 
     findings = examine()
     if wanted is not None:
