@@ -14,6 +14,8 @@ from toolkit.checkpoint.quant import QuantSummary, quant_summary
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.errors import CheckpointError
 
+CORRECT = "Correct it, or take this file from the export again"
+
 
 def census_of(folder: Path) -> Census:
     with Checkpoint.open(folder) as checkpoint:
@@ -96,14 +98,39 @@ def test_architecture_must_be_one_name(tmp_path: Path, architectures: object) ->
     with pytest.raises(CheckpointError) as caught:
         census_of(folder)
     where = folder / "config.json"
-    assert str(caught.value) == f"{where}: architectures is {architectures!r}, not a list of one name"
+    hint = 'Name the model class there as in "architectures": ["GptOssForCausalLM"]'
+    assert str(caught.value) == f"{where}: architectures is {architectures!r}, not a list of one name. {hint}"
 
 
 @pytest.mark.parametrize("value", [None, [1], "NVFP4"])
 def test_a_quantisation_file_that_says_nothing(tmp_path: Path, value: object) -> None:
     with pytest.raises(CheckpointError) as caught:
         quant_of(tmp_path, quant_config={"quantization": value})
-    assert str(caught.value) == f"{tmp_path / 'hf_quant_config.json'}: quantization is {value!r}, not an object"
+    where = tmp_path / "hf_quant_config.json"
+    assert str(caught.value) == f"{where}: quantization is {value!r}, not an object. {CORRECT}"
+
+
+@pytest.mark.parametrize(
+    ("part", "what"),
+    [
+        ({"group_size": "16"}, "group_size is '16', not a whole number"),
+        ({"group_size": True}, "group_size is True, not a whole number"),
+        ({"kv_cache_quant_algo": ["FP8"]}, "kv_cache_quant_algo is ['FP8'], not text"),
+        ({"exclude_modules": "x" * 1000}, f"exclude_modules is '{'x' * 97}...{'x' * 98}', not a list of names"),
+    ],
+)
+def test_a_malformed_quantisation_file(tmp_path: Path, part: dict[str, Any], what: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        quant_of(tmp_path, quant_config={"quantization": {"quant_algo": "NVFP4", **part}})
+    assert str(caught.value) == f"{tmp_path / 'hf_quant_config.json'}: {what}. {CORRECT}"
+
+
+@pytest.mark.parametrize("producer", [{"name": 1}, {"version": 0.37}])
+def test_a_producer_that_is_not_text(tmp_path: Path, producer: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        quant_of(tmp_path, quant_config={"producer": producer, "quantization": {}})
+    ((key, value),) = producer.items()
+    assert str(caught.value) == f"{tmp_path / 'hf_quant_config.json'}: {key} is {value}, not text. {CORRECT}"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +147,7 @@ def test_a_quantisation_file_that_says_nothing(tmp_path: Path, value: object) ->
 def test_a_malformed_quantisation_in_config_json(tmp_path: Path, inline: object, what: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         quant_of(tmp_path, config={"architectures": ["A"], "quantization_config": inline})
-    assert str(caught.value) == f"{tmp_path / 'config.json'}: {what}"
+    assert str(caught.value) == f"{tmp_path / 'config.json'}: {what}. {CORRECT}"
 
 
 def test_null_is_no_quantisation(tmp_path: Path) -> None:

@@ -84,14 +84,34 @@ def test_header_longer_than_the_format_allows(path: Path) -> None:
     [
         (b'{"a": }', "byte 14: the header is not JSON (Expecting value)"),
         (b"\x00\x00", "byte 8: the header is not JSON (Expecting value)"),
-        (b'{"\xff": 1}', "byte 8: the header is not JSON (UnicodeDecodeError)"),
-        (b"[" * 100_000, "byte 8: the header is not JSON (RecursionError)"),
-        (b'{"a": ' + b"1" * 5000 + b"}", "byte 8: the header is not JSON (ValueError)"),
+        (b'{"\xff": 1}', "byte 10: the header is not JSON (not UTF-8)"),
+        (b"[" * 100_000, "byte 8: the header is not JSON (nested too deep)"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "byte 8: the header is not JSON (a number is too long)"),
+        ('{"ä": }'.encode(), "byte 15: the header is not JSON (Expecting value)"),
+        (
+            '{"a": 1}'.encode("utf-16-le"),
+            "byte 9: the header is not JSON (Expecting property name enclosed in double quotes)",
+        ),
+        (b'{"a": {"shape": [NaN]}}', "byte 8: the header is not JSON (NaN is no number there)"),
+        (b'{"\\udc00": {}}', "byte 8: the header is not JSON (half of a surrogate pair)"),
         (b"[]", "byte 8: the header is not a JSON object"),
-        (b'{"a": 1, "a": 2}', "byte 8: the header holds 'a' twice"),
+        (b'{"a": 1, "a": 2}', "byte 8: the header is not JSON (it holds 'a' twice)"),
         (b'{"__metadata__": {"format": 1}}', "byte 8: __metadata__ is not a map of strings"),
     ],
-    ids=["syntax", "zeros", "utf8", "deep", "digits", "list", "duplicate", "metadata"],
+    ids=[
+        "syntax",
+        "zeros",
+        "utf8",
+        "deep",
+        "digits",
+        "after-two-bytes",
+        "utf16",
+        "nan",
+        "surrogate",
+        "list",
+        "duplicate",
+        "metadata",
+    ],
 )
 def test_header_that_is_not_one(path: Path, header: bytes, expected: str) -> None:
     assert header_error(path, header)[0] == f"{expected}. {HINT}"
@@ -181,8 +201,9 @@ def test_every_truncation_of_a_file_is_refused(path: Path) -> None:
 
 
 def test_absent_and_unreadable_files(tmp_path: Path) -> None:
-    assert message_of(tmp_path / "no") == f"{tmp_path / 'no'}: cannot be read (No such file or directory)"
-    assert message_of(tmp_path) == f"{tmp_path}: cannot be read (Is a directory)"
+    complete = "Complete the download, or point checkpoint.path at a complete folder"
+    assert message_of(tmp_path / "no") == f"{tmp_path / 'no'}: cannot be read (No such file or directory). {complete}"
+    assert message_of(tmp_path) == f"{tmp_path}: is a folder, not a file. Put the file itself in its place"
 
 
 def test_layout_refuses_a_name_twice() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from toolkit.checkpoint.header import TensorInfo
+from toolkit.checkpoint.names import CONFIG
+from toolkit.checkpoint.parts import Parts
 from toolkit.checkpoint.quant import QuantSummary, quant_summary
-from toolkit.checkpoint.source import CONFIG, Checkpoint, reading
+from toolkit.checkpoint.source import Checkpoint, reading
+from toolkit.checkpoint.words import short
 from toolkit.errors import CheckpointError
 
 
@@ -31,21 +34,33 @@ class Census:
 
 def take_census(checkpoint: Checkpoint) -> Census:
     """Raises CheckpointError unless config.json names exactly one architecture and its quantisation is well formed."""
-    architectures = checkpoint.config.get("architectures")
-    if not isinstance(architectures, list) or len(architectures) != 1 or not isinstance(architectures[0], str):
-        where = str(checkpoint.path(CONFIG))
-        raise CheckpointError(f"architectures is {architectures!r}, not a list of one name", where=where)
     folder = checkpoint.folder
     with reading(folder):
-        shards = {file: checkpoint.path(file).stat().st_size for file in checkpoint.shards}
+        sizes = {file: checkpoint.path(file).stat().st_size for file in checkpoint.shards}
         files = tuple(sorted(path.name for path in folder.iterdir() if path.is_file()))
+    parts = Parts(checkpoint.config, checkpoint.quant_config, checkpoint.tensors)
+    return census_of_parts(parts, sizes=sizes, files=files, where=str(folder))
+
+
+def census_of_parts(parts: Parts, *, sizes: Mapping[str, int], files: Sequence[str], where: str) -> Census:
+    """Raises as ``take_census``. ``sizes`` has the bytes of each shard at least, ``files`` is what lies beside them."""
+    shards = dict.fromkeys(tensor.shard for tensor in parts.tensors.values())
     return Census(
-        architecture=architectures[0],
-        config=checkpoint.config,
-        quant_config=checkpoint.quant_config,
-        quant=quant_summary(checkpoint.config, checkpoint.quant_config, str(folder)),
-        tensors=checkpoint.tensors,
-        shards=shards,
-        files=files,
-        where=str(folder),
+        architecture=_architecture(parts.config, f"{where}/{CONFIG}"),
+        config=parts.config,
+        quant_config=parts.quant_config,
+        quant=quant_summary(parts.config, parts.quant_config, where),
+        tensors=parts.tensors,
+        shards={file: sizes[file] for file in shards},
+        files=tuple(files),
+        where=where,
     )
+
+
+def _architecture(config: Mapping[str, Any], where: str) -> str:
+    architectures = config.get("architectures")
+    if not isinstance(architectures, list) or len(architectures) != 1 or not isinstance(architectures[0], str):
+        what = f"architectures is {short(architectures)}, not a list of one name"
+        hint = 'Name the model class there as in "architectures": ["GptOssForCausalLM"]'
+        raise CheckpointError(what, where=where, hint=hint)
+    return architectures[0]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -24,6 +23,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike
 
+from toolkit.checkpoint.regular import open_regular, reading
+from toolkit.checkpoint.strict_json import NotAnObjectError, parse_object
+from toolkit.checkpoint.words import RECOVER, short
 from toolkit.errors import CheckpointError
 
 # BF16 and the 8-bit floats have no NumPy type: their raw bits are handed out.
@@ -49,7 +51,6 @@ MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 MAX_SIZE = (1 << 63) - 1
 MAX_RANK = 32  # NumPy's
 _METADATA = "__metadata__"
-_RECOVER = "Copy or download this file again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,105 +78,109 @@ def itemsize(dtype: str) -> int:
     return np.dtype(NUMPY_DTYPES[dtype]).itemsize
 
 
-def fail(path: Path, byte: int, what: str, *, tensor: str | None = None, hint: str | None = _RECOVER) -> NoReturn:
-    where = f"{path}, tensor {tensor!r}, byte {byte}" if tensor is not None else f"{path}, byte {byte}"
-    raise CheckpointError(what, where=where, hint=hint)
+def fail(where: Path | str, byte: int, what: str, *, tensor: str | None = None, hint: str | None = RECOVER) -> NoReturn:
+    place = f"{where}, byte {byte}" if tensor is None else f"{where}, tensor {short(tensor)}, byte {byte}"
+    raise CheckpointError(what, where=place, hint=hint)
 
 
 def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     """Tensors in the order of their bytes, and the file's metadata.
 
     Reads the header and the file's length, no tensor data. Raises CheckpointError (file, tensor, byte offset) unless
-    the tensors cover the data area exactly: no overlap, no hole, nothing missing or left over at the end.
+    ``path`` is a regular file whose tensors cover the data area exactly: no overlap, no hole, nothing missing or left
+    over at the end.
     """
+    with reading(path), open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(8)
+        head += file.read(header_end(str(path), head, size) - len(head))
+    return parse_header(str(path), head, size, path.name)
+
+
+def header_end(where: str, prefix: bytes, size: int, *, hint: str = RECOVER) -> int:
+    """The byte after the header, from the first 8 bytes of a file of ``size`` bytes; CheckpointError for a lie."""
+    if len(prefix) < 8:
+        fail(where, 0, f"not a safetensors file: {size} bytes long, shorter than the 8-byte header length", hint=hint)
+    length = int.from_bytes(prefix[:8], "little")
+    if length > size - 8:
+        fail(where, 0, f"the header length is {length} bytes, but only {size - 8} bytes follow", hint=hint)
+    if length > MAX_HEADER_BYTES:
+        fail(where, 0, f"the header length is {length} bytes, more than the format's {MAX_HEADER_BYTES}", hint=hint)
+    return 8 + length
+
+
+def parse_header(
+    where: str, head: bytes, size: int, shard: str, *, hint: str = RECOVER
+) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """As ``read_header``, of a file of which only the first bytes are here.
+
+    ``head`` is the file's beginning up to ``header_end`` or beyond, ``size`` the whole file's length in bytes;
+    ``where`` and ``hint`` are for the error, and ``shard`` is the name that the tensors carry.
+    """
+    data = header_end(where, head, size, hint=hint)
+    if len(head) < data:
+        fail(where, len(head), f"the header ends at byte {data}, but only {len(head)} bytes came", hint=hint)
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            length = _header_length(path, file.read(8), size)
-            text = file.read(length)
-    except OSError as error:
-        raise CheckpointError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    header = _parse_json(path, text)
-    metadata = header.pop(_METADATA, {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        fail(path, 8, f"{_METADATA} is not a map of strings")
-    data = 8 + length
-    tensors = sorted((_parse_entry(path, name, entry, data) for name, entry in header.items()), key=_by_offset)
-    _check_coverage(path, tensors, data, size)
+        header = parse_object(head[8:data])
+        metadata = header.pop(_METADATA, {})
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise _Malformed(8, f"{_METADATA} is not a map of strings")
+        tensors = sorted((_parse_entry(name, entry, data, shard) for name, entry in header.items()), key=_by_offset)
+        _check_coverage(tensors, data, size)
+    except NotAnObjectError as error:
+        fail(where, 8 + (error.byte or 0), f"the header is {error.reason}", hint=hint)
+    except _Malformed as error:
+        fail(where, error.byte, error.what, tensor=error.tensor, hint=error.hint or hint)
     return {tensor.name: tensor for tensor in tensors}, metadata
+
+
+class _Malformed(Exception):
+    def __init__(self, byte: int, what: str, tensor: str | None = None, hint: str | None = None) -> None:
+        self.byte, self.what, self.tensor, self.hint = byte, what, tensor, hint
 
 
 def _by_offset(tensor: TensorInfo) -> tuple[int, int]:
     return tensor.begin, tensor.end
 
 
-def _header_length(path: Path, prefix: bytes, size: int) -> int:
-    if len(prefix) < 8:
-        fail(path, 0, f"not a safetensors file: {size} bytes long, shorter than the 8-byte header length")
-    length = int.from_bytes(prefix, "little")
-    if length > size - 8:
-        fail(path, 0, f"the header length is {length} bytes, but only {size - 8} bytes follow")
-    if length > MAX_HEADER_BYTES:
-        fail(path, 0, f"the header length is {length} bytes, more than the format's {MAX_HEADER_BYTES}")
-    return length
-
-
-def _parse_json(path: Path, text: bytes) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        mapping = dict(pairs)
-        if len(mapping) < len(pairs):
-            keys = [key for key, _ in pairs]
-            fail(path, 8, f"the header holds {next(k for k in keys if keys.count(k) > 1)!r} twice")
-        return mapping
-
-    try:
-        header = json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        fail(path, 8 + error.pos, f"the header is not JSON ({error.msg})")
-    except (ValueError, RecursionError) as error:  # not UTF-8, a number too long, nested too deep
-        fail(path, 8, f"the header is not JSON ({type(error).__name__})")
-    if not isinstance(header, dict):
-        fail(path, 8, "the header is not a JSON object")
-    return header
-
-
 def _is_size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIZE
 
 
-def _parse_entry(path: Path, name: str, entry: object, data: int) -> TensorInfo:
+def _parse_entry(name: str, entry: object, data: int, shard: str) -> TensorInfo:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        fail(path, 8, "the header entry needs exactly dtype, shape and data_offsets", tensor=name)
+        raise _Malformed(8, "the header entry needs exactly dtype, shape and data_offsets", name)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in NUMPY_DTYPES:
-        fail(path, 8, f"unknown dtype {dtype!r}", tensor=name, hint=f"Known: {', '.join(NUMPY_DTYPES)}")
+        raise _Malformed(8, f"unknown dtype {short(dtype)}", name, f"Known: {', '.join(NUMPY_DTYPES)}")
     if not isinstance(shape, list) or len(shape) > MAX_RANK or not all(_is_size(extent) for extent in shape):
-        fail(path, 8, f"the shape {reprlib.repr(shape)} is not a list of sizes", tensor=name)
+        raise _Malformed(8, f"the shape {short(shape)} is not a list of sizes", name)
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(offset) for offset in offsets):
-        fail(path, 8, f"data_offsets {reprlib.repr(offsets)} is not a pair of byte offsets", tensor=name)
+        raise _Malformed(8, f"data_offsets {short(offsets)} is not a pair of byte offsets", name)
     begin, end = data + offsets[0], data + offsets[1]
     if begin > end:
-        fail(path, begin, f"ends at byte {end}, before it begins", tensor=name)
+        raise _Malformed(begin, f"ends at byte {end}, before it begins", name)
     needed = prod(shape) * itemsize(dtype)
     if end - begin != needed:
-        fail(path, begin, f"{dtype} {shape} needs {needed} bytes, but {end - begin} are declared", tensor=name)
-    return TensorInfo(name, dtype, tuple(shape), path.name, begin, end)
+        what = f"{dtype} {shape} needs {short(needed)} bytes, but {end - begin} are declared"
+        raise _Malformed(begin, what, name)
+    return TensorInfo(name, dtype, tuple(shape), shard, begin, end)
 
 
-def _check_coverage(path: Path, tensors: Sequence[TensorInfo], data: int, size: int) -> None:
+def _check_coverage(tensors: Sequence[TensorInfo], data: int, size: int) -> None:
     expected, before = data, "the header"
     for tensor in tensors:
         if tensor.begin < expected:
-            fail(path, tensor.begin, f"overlaps {before}, which ends at byte {expected}", tensor=tensor.name)
+            raise _Malformed(tensor.begin, f"overlaps {before}, which ends at byte {expected}", tensor.name)
         if tensor.begin > expected:
             gap = tensor.begin - expected
-            fail(path, expected, f"{gap} bytes belong to no tensor, after {before}", tensor=tensor.name)
+            raise _Malformed(expected, f"{gap} bytes belong to no tensor, after {before}", tensor.name)
         if tensor.end > size:
             what = f"the file is truncated: {size} bytes long, but this tensor ends at byte {tensor.end}"
-            fail(path, tensor.begin, what, tensor=tensor.name)
-        expected, before = tensor.end, f"tensor {tensor.name!r}"
+            raise _Malformed(tensor.begin, what, tensor.name)
+        expected, before = tensor.end, f"tensor {short(tensor.name)}"
     if size > expected:
-        fail(path, expected, f"{size - expected} bytes follow {before}, which should end the file")
+        raise _Malformed(expected, f"{size - expected} bytes follow {before}, which should end the file")
 
 
 def layout(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.checkpoint.source import CONFIG, QUANT_CONFIG
+from toolkit.checkpoint.names import CONFIG, QUANT_CONFIG
+from toolkit.checkpoint.words import CORRECT, short
 from toolkit.errors import CheckpointError
 
 
@@ -40,15 +41,15 @@ def quant_summary(
 def _from_hf_quant_config(quant_config: Mapping[str, Any], where: str) -> QuantSummary:
     quantization = quant_config.get("quantization")
     if not isinstance(quantization, Mapping):
-        raise CheckpointError(f"quantization is {quantization!r}, not an object", where=where)
+        raise _malformed("quantization", quantization, "an object", where)
     producer = _object(quant_config, "producer", where)
     return QuantSummary(
         algo=_text(quantization, "quant_algo", where),
-        group_size=quantization.get("group_size"),
+        group_size=_count(quantization, "group_size", where),
         exclude_modules=_names(quantization, "exclude_modules", where),
         kv_cache_algo=_text(quantization, "kv_cache_quant_algo", where),
-        producer=producer.get("name"),
-        version=producer.get("version"),
+        producer=_text(producer, "name", where),
+        version=_text(producer, "version", where),
     )
 
 
@@ -61,11 +62,11 @@ def _inline(config: Mapping[str, Any], where: str) -> QuantSummary | None:
     producer = _object(inline, "producer", where)
     return QuantSummary(
         algo=_text(inline, "quant_algo", where) or _text(inline, "quant_method", where),
-        group_size=weights.get("group_size"),
+        group_size=_count(weights, "group_size", where),
         exclude_modules=_names(inline, "ignore", where) or _names(inline, "modules_to_not_convert", where),
         kv_cache_algo=_kv_cache_algo(inline.get("kv_cache_scheme")),
-        producer=producer.get("name"),
-        version=producer.get("version"),
+        producer=_text(producer, "name", where),
+        version=_text(producer, "version", where),
     )
 
 
@@ -89,14 +90,21 @@ def _object(mapping: Mapping[str, Any], key: str, where: str) -> Mapping[str, An
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise CheckpointError(f"{key} is {value!r}, not an object", where=where)
+        raise _malformed(key, value, "an object", where)
     return value
 
 
 def _text(mapping: Mapping[str, Any], key: str, where: str) -> str | None:
     value = mapping.get(key)
     if value is not None and not isinstance(value, str):
-        raise CheckpointError(f"{key} is {value!r}, not text", where=where)
+        raise _malformed(key, value, "text", where)
+    return value
+
+
+def _count(mapping: Mapping[str, Any], key: str, where: str) -> int | None:
+    value = mapping.get(key)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise _malformed(key, value, "a whole number", where)
     return value
 
 
@@ -105,5 +113,9 @@ def _names(mapping: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
-        raise CheckpointError(f"{key} is {value!r}, not a list of names", where=where)
+        raise _malformed(key, value, "a list of names", where)
     return tuple(value)
+
+
+def _malformed(key: str, value: object, expected: str, where: str) -> CheckpointError:
+    return CheckpointError(f"{key} is {short(value)}, not {expected}", where=where, hint=CORRECT)

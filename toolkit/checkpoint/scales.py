@@ -47,6 +47,15 @@ def read_scalar_scale(checkpoint: Checkpoint, name: str) -> float:
     return value
 
 
+def read_scalars(checkpoint: Checkpoint) -> dict[str, float]:
+    """Every F32 tensor of one element by name, as it is stored: NaN, infinite, zero and negative values included."""
+    return {
+        name: float(checkpoint.array(name).reshape(()))
+        for name, info in checkpoint.tensors.items()
+        if info.dtype == "F32" and info.elements == 1
+    }
+
+
 def check_scales(checkpoint: Checkpoint, name: str) -> None:
     """Check ``name`` if it is a scale by its dtype and name; other tensors pass."""
     info = checkpoint.tensors[name]

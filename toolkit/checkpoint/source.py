@@ -6,37 +6,66 @@ weights with or without ``model.safetensors.index.json``, and ``hf_quant_config.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from numpy.typing import NDArray
 
+from toolkit.checkpoint.names import (
+    CONFIG,
+    GENERATION_CONFIG,
+    INDEX,
+    QUANT_CONFIG,
+    SINGLE,
+    TOKENIZER,
+    TOKENIZER_FILES,
+)
+from toolkit.checkpoint.parts import MAX_JSON_BYTES, parse_json, read_parts, weight_map
+from toolkit.checkpoint.regular import file_names, open_regular, reading
 from toolkit.checkpoint.safetensors import Shard, TensorInfo, read_header
+from toolkit.checkpoint.words import COMPLETE, RECOVER
 from toolkit.errors import CheckpointError
 
-CONFIG = "config.json"
-QUANT_CONFIG = "hf_quant_config.json"
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
-GENERATION_CONFIG = "generation_config.json"
-TOKENIZER = "tokenizer.json"
-TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
-_SAME_EXPORT = "Take the index and the shards from one export"
-_COMPLETE = "Complete the download, or point checkpoint.path at a complete folder"
+__all__ = [
+    "CONFIG",
+    "GENERATION_CONFIG",
+    "INDEX",
+    "QUANT_CONFIG",
+    "SINGLE",
+    "TOKENIZER",
+    "TOKENIZER_FILES",
+    "Checkpoint",
+    "is_complete",
+    "read_json",
+    "reading",
+]
 
 
-@contextmanager
-def reading(folder: Path) -> Iterator[None]:
-    """Turn an ``OSError`` into a ``CheckpointError`` that names the file, or ``folder`` where the error has none."""
-    try:
-        yield
-    except OSError as error:
-        where = str(error.filename or folder)
-        raise CheckpointError(f"cannot be read ({error.strerror})", where=where) from error
+@dataclass(frozen=True)
+class Folder:
+    """A ``Store`` on disk."""
+
+    path: Path
+
+    hint = None
+
+    @property
+    def where(self) -> str:
+        return str(self.path)
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        return file_names(self.path)
+
+    def read(self, file: str) -> bytes:
+        return _read_small(self.path / file)
+
+    def headers(self, files: Sequence[str]) -> dict[str, dict[str, TensorInfo]]:
+        return {file: read_header(self.path / file)[0] for file in files}
 
 
 def is_complete(folder: Path) -> bool:
@@ -44,8 +73,9 @@ def is_complete(folder: Path) -> bool:
     with reading(folder):
         if not (folder / CONFIG).is_file():
             return False
-        if (folder / INDEX).is_file():
-            return all((folder / file).is_file() for file in set(_read_weight_map(folder / INDEX).values()))
+        index = folder / INDEX
+        if index.is_file():
+            return all((folder / file).is_file() for file in set(weight_map(str(index), read_json(index)).values()))
         return (folder / SINGLE).is_file()
 
 
@@ -74,16 +104,9 @@ class Checkpoint:
     def open(cls, folder: Path) -> Self:
         """Raises CheckpointError if a file is missing, damaged or may not be read, or if index and shards disagree."""
         with reading(folder):
-            if not folder.is_dir():
-                hint = "Set checkpoint.path to the checkpoint's folder"
-                raise CheckpointError("no such folder", where=str(folder), hint=hint)
-            config = read_json(folder / CONFIG)
-            quant_config = read_json(folder / QUANT_CONFIG) if (folder / QUANT_CONFIG).exists() else None
-            if (folder / INDEX).exists():
-                tensors = _tensors_of_index(folder, _read_weight_map(folder / INDEX))
-            else:
-                tensors = _tensors_of_single(folder)
-        return cls(folder, config, quant_config, tuple(dict.fromkeys(t.shard for t in tensors.values())), tensors)
+            parts = read_parts(Folder(folder))
+        shards = tuple(dict.fromkeys(tensor.shard for tensor in parts.tensors.values()))
+        return cls(folder, parts.config, parts.quant_config, shards, parts.tensors)
 
     def path(self, file: str) -> Path:
         """Where ``file`` of this checkpoint is or would be."""
@@ -124,50 +147,17 @@ class Checkpoint:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(f"{path.name} is missing", where=str(path.parent), hint=_COMPLETE)
-    try:
-        value = json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"is not JSON ({error})", where=str(path)) from error
-    except (RecursionError, ValueError) as error:
-        reason = {RecursionError: "nested too deep", UnicodeDecodeError: "not UTF-8"}.get(type(error))
-        raise CheckpointError(f"is not JSON ({reason or 'a number is too long'})", where=str(path)) from error
-    if not isinstance(value, dict):
-        raise CheckpointError("is not a JSON object", where=str(path))
-    return value
+    """The object in a JSON file, strictly read; ``CheckpointError`` if it is absent, unreadable, too large or none."""
+    with reading(path):
+        if not path.exists():
+            raise CheckpointError(f"{path.name} is missing", where=str(path.parent), hint=COMPLETE)
+        return parse_json(str(path), _read_small(path))
 
 
-def _read_weight_map(path: Path) -> dict[str, str]:
-    weight_map = read_json(path).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError("weight_map is missing or empty", where=str(path))
-    for name, file in weight_map.items():
-        if not isinstance(file, str) or file in ("", "..") or Path(file).name != file:
-            raise CheckpointError(f"weight_map sends {name!r} to {file!r}, not a file name", where=str(path))
-    return weight_map
-
-
-def _tensors_of_index(folder: Path, weight_map: dict[str, str]) -> dict[str, TensorInfo]:
-    index = folder / INDEX
-    tensors: dict[str, TensorInfo] = {}
-    for file in sorted(set(weight_map.values())):
-        if not (folder / file).is_file():
-            raise CheckpointError(f"the shard {file!r} is missing", where=str(index), hint=_COMPLETE)
-        found, _ = read_header(folder / file)
-        for name, info in found.items():
-            if weight_map.get(name) != file:
-                owner = f"the index has it in {weight_map[name]!r}" if name in weight_map else "the index lacks it"
-                where = f"{folder / file}, tensor {name!r}, byte {info.begin}"
-                raise CheckpointError(f"is in this shard, but {owner}", where=where, hint=_SAME_EXPORT)
-        tensors |= found
-    for name, file in weight_map.items():
-        if name not in tensors:
-            raise CheckpointError(f"tensor {name!r} is not in the shard {file!r}", where=str(index), hint=_SAME_EXPORT)
-    return tensors
-
-
-def _tensors_of_single(folder: Path) -> dict[str, TensorInfo]:
-    if not (folder / SINGLE).is_file():
-        raise CheckpointError(f"neither {INDEX} nor {SINGLE} is there", where=str(folder), hint=_COMPLETE)
-    return read_header(folder / SINGLE)[0]
+def _read_small(path: Path) -> bytes:
+    with open_regular(path) as file:
+        data = file.read(MAX_JSON_BYTES + 1)
+    if len(data) > MAX_JSON_BYTES:
+        what = f"is longer than {MAX_JSON_BYTES} bytes, too long for a JSON file of a checkpoint"
+        raise CheckpointError(what, where=str(path), hint=RECOVER)
+    return data
