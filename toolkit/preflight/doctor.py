@@ -1,57 +1,49 @@
-"""What this machine has of what trtkit can use."""
+"""Whether this machine can run one recipe's target."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import platform
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from toolkit.engine.versions import versions
-from toolkit.errors import TrtkitError
-from toolkit.serving import triton
+from toolkit.preflight import checks_gpu, checks_host, checks_software
+from toolkit.preflight.demand import needs_of
+from toolkit.preflight.finding import Finding
+from toolkit.preflight.gather import gather
+from toolkit.preflight.machine import Machine
+from toolkit.preflight.needs import GpuNeeds, Needs
+from toolkit.recipe import Recipe
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """``detail`` says what was found, or what to type to get it."""
+def preflight(recipe: Recipe) -> list[Finding]:
+    """Whether this machine can run ``recipe``'s target: one finding a check, of which none may be ``fail``.
 
-    name: str
-    usable: bool
-    detail: str
+    Raises ``PlanError`` for a release or a GPU that trtkit does not know.
+    """
+    needs = needs_of(recipe)
+    return judge(needs, gather(recipe, needs))
 
 
-def examine() -> list[Finding]:
-    """Look at the interpreter, the CPU runtime, Triton, the report extra and TensorRT-LLM; starts nothing."""
-    found = versions()
+def judge(needs: Needs, machine: Machine) -> list[Finding]:
+    """Every check that matters to the target, in the order in which its failure would be met."""
+    findings = [needs.plan]
+    if needs.gpu is not None:
+        findings += _of_gpu(needs, needs.gpu, machine)
+    findings.append(checks_host.shm(needs, machine))
+    if needs.gpu is not None:
+        findings += [checks_host.memlock(machine), checks_host.stack(machine), checks_host.nofile(machine)]
+    if needs.repo is not None:
+        findings += [checks_host.checkpoint(needs, machine), checks_host.cache(needs, machine)]
+    findings.append(checks_host.disk(needs, machine))
+    findings.append(checks_software.tokenizer(machine, checks_host.to_fetch(needs, machine)))
+    if machine.vocabulary is not None:
+        findings.append(checks_software.harmony(machine.vocabulary))
+    return [*findings, checks_software.triton(machine, needs.gpu is None), checks_host.ports(machine)]
+
+
+def _of_gpu(needs: Needs, gpu: GpuNeeds, machine: Machine) -> list[Finding]:
     return [
-        Finding("python", True, f"{found['python']} on {platform.system()} {platform.machine()}"),
-        Finding("cpu", True, f"CPU runtime with NumPy {found['numpy']}, {os.cpu_count()} cores; codecs: NumPy"),
-        _try("triton", lambda: f"nvidia-pytriton {found['nvidia-pytriton']} at {triton.find().folder}"),
-        _extra("report", ("altair", "vl_convert")),
-        Finding(
-            "gpu",
-            shutil.which("nvidia-smi") is not None,
-            "nvidia-smi is on PATH" if shutil.which("nvidia-smi") else "no nvidia-smi on PATH",
-        ),
-        Finding(
-            "tensorrt",
-            found["tensorrt-llm"] is not None,
-            f"tensorrt-llm {found['tensorrt-llm']}" if found["tensorrt-llm"] else "comes with NVIDIA's containers",
-        ),
+        checks_software.release(gpu, machine),
+        checks_software.packages(machine),
+        checks_gpu.driver(gpu, machine),
+        checks_gpu.cuda(gpu, machine),
+        checks_gpu.gpu(gpu, machine),
+        checks_gpu.memory(gpu, machine),
+        *(checks_software.loader(feature, machine) for feature in needs.features),
     ]
-
-
-def _try(name: str, look: Callable[[], str]) -> Finding:
-    try:
-        return Finding(name, True, look())
-    except TrtkitError as error:
-        return Finding(name, False, str(error))
-
-
-def _extra(name: str, packages: tuple[str, ...]) -> Finding:
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    detail = f"missing {', '.join(missing)}. Type: pip install 'trtkit[{name}]'" if missing else ", ".join(packages)
-    return Finding(name, not missing, detail)

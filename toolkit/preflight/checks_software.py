@@ -1,0 +1,80 @@
+"""Checks of the installed software against a recipe: release, loader features, Triton, tokenizer. Pure functions."""
+
+from __future__ import annotations
+
+from toolkit.preflight.finding import Finding
+from toolkit.preflight.known import Feature, load_known
+from toolkit.preflight.machine import Machine, Vocabulary
+from toolkit.preflight.needs import GpuNeeds
+
+TRTLLM = "tensorrt-llm"
+RELEASE_IMAGE = "nvcr.io/nvidia/tensorrt-llm/release"
+
+
+def release(needs: GpuNeeds, machine: Machine) -> Finding:
+    """What pip says is installed; a build tag after ``+`` is none of the release's."""
+    found = machine.packages.get(TRTLLM)
+    image = f"run trtkit inside {RELEASE_IMAGE}:{needs.release}"
+    if found is None:
+        detail = f"TensorRT-LLM is not installed for {machine.python}, and the recipe is for {needs.release}"
+        return Finding("release", "fail", detail, image.capitalize().replace("Trtkit", "trtkit"))
+    if found.partition("+")[0] != needs.release:
+        detail = f"TensorRT-LLM {found} is installed, and the recipe is for {needs.release}"
+        return Finding("release", "fail", detail, f"--set target.release={found.partition('+')[0]}, or {image}")
+    return Finding("release", "ok", f"TensorRT-LLM {found}")
+
+
+def packages(machine: Machine) -> Finding:
+    """Packages that are known to break TensorRT-LLM in one version."""
+    for bad in load_known().packages:
+        if (found := machine.packages.get(bad.package)) in bad.versions:
+            return Finding("packages", "fail", f"{bad.package} {found} breaks TensorRT-LLM: {bad.breaks}", bad.fix)
+    names = [bad.package for bad in load_known().packages]
+    listed = ", ".join(f"{name} {machine.packages[name]}" for name in names if machine.packages.get(name))
+    return Finding("packages", "ok" if listed else "skip", listed or f"{', '.join(names)} not installed")
+
+
+def loader(feature: Feature, machine: Machine) -> Finding:
+    """What the release's number cannot tell."""
+    what = f"{feature.object}.{feature.attribute}"
+    found = machine.probes.get(feature.id)
+    if found is None:
+        return Finding("loader", "skip", f"{what}: TensorRT-LLM is not installed")
+    if found.problem is not None:
+        return Finding("loader", "fail", found.problem, f'Type: python3 -c "import {feature.module}"')
+    if not found.found:
+        return Finding("loader", "fail", f"no {what}: {feature.without}", feature.fix)
+    return Finding("loader", "ok", f"{what} is there")
+
+
+def triton(machine: Machine, cpu: bool) -> Finding:
+    found = machine.triton
+    if found.problem is None:
+        return Finding("triton", "ok", found.detail)
+    # TensorRT-LLM serves without Triton too
+    fix = (
+        found.fix
+        or "For Triton use an image nvcr.io/nvidia/tritonserver:YY.MM-trtllm-python-py3; trtllm-serve needs none"
+    )
+    return Finding("triton", "fail" if cpu else "warn", found.problem, fix)
+
+
+def tokenizer(machine: Machine, to_fetch: bool) -> Finding:
+    if machine.tokenizer is not None:
+        return Finding("tokenizer", "ok", f"tokenizer.json in {machine.tokenizer}")
+    if to_fetch:
+        return Finding("tokenizer", "skip", "comes with the download, or not")
+    fix = "--set checkpoint.tokenizer=DIR, a folder with tokenizer.json"
+    return Finding("tokenizer", "fail", "neither the checkpoint nor a built bundle has tokenizer.json", fix)
+
+
+def harmony(found: Vocabulary) -> Finding:
+    """gpt-oss speaks Harmony, and openai-harmony downloads its vocabulary when it is first used."""
+    file = load_known().harmony.file
+    get = f"Put {file} into a folder and set TIKTOKEN_ENCODINGS_BASE to it"
+    if found.state == "good":
+        return Finding("harmony", "ok", f"the vocabulary is at {found.path}")
+    if found.base:
+        state = "is not there" if found.state == "absent" else "is damaged: its SHA-256 is another"
+        return Finding("harmony", "fail", f"TIKTOKEN_ENCODINGS_BASE is set, and {found.path} {state}", get)
+    return Finding("harmony", "warn", f"{file} is downloaded at first use, which fails offline", get)

@@ -1,0 +1,60 @@
+"""Run a foreign command that may hang, flood or be missing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from tempfile import TemporaryFile
+from typing import IO
+
+MOST = 1 << 16
+REAP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``code`` None means that it did not end in time. Output is cut at 64 KiB."""
+
+    code: int | None
+    out: str = ""
+    err: str = ""
+
+    @property
+    def last_word(self) -> str:
+        """Its last line: of stderr, or of stdout if it wrote no errors."""
+        lines = [line.strip() for line in (self.err.strip() or self.out.strip()).splitlines()]
+        return lines[-1] if lines else f"exit code {self.code}"
+
+
+def run(argv: Sequence[str], timeout_s: float) -> Answer:
+    """Run ``argv`` in a process group of its own, killed after ``timeout_s`` seconds. ``OSError`` if it cannot start.
+
+    Output goes to files: a grandchild that keeps a pipe open would be waited for. Nor is a killed process waited for
+    long, since one that hangs inside a driver does not die.
+    """
+    with TemporaryFile() as out, TemporaryFile() as err:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(REAP_S)
+            return Answer(None)
+        return Answer(code, _text(out), _text(err))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(MOST).decode("utf-8", "replace")

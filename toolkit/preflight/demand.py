@@ -1,0 +1,72 @@
+"""From a recipe to what its target needs."""
+
+from __future__ import annotations
+
+from toolkit.errors import CheckpointError
+from toolkit.plan.source import plan_recipe
+from toolkit.plan.types import Plan
+from toolkit.preflight.finding import Finding, Status
+from toolkit.preflight.known import Feature, load_known
+from toolkit.preflight.needs import CPU_SHM, GPU_SHM, GpuNeeds, Needs
+from toolkit.recipe import Recipe
+from toolkit.trtllm import load_targets
+
+HARMONY = "GptOssForCausalLM"
+
+
+def needs_of(recipe: Recipe) -> Needs:
+    """Plan ``recipe`` and say what it needs. Raises ``PlanError`` for a release or a GPU that trtkit does not know."""
+    gpu = _gpu(recipe)
+    plan, finding = _plan(recipe)
+    serve = recipe.serve
+    ports = {"gRPC": serve.grpc_port, "HTTP": serve.http_port, "metrics": serve.metrics_port}
+    return Needs(
+        plan=finding,
+        output=recipe.engine.output,
+        gpu=gpu,
+        shm=GPU_SHM if gpu else CPU_SHM,
+        output_bytes=plan.output_bytes if plan else None,
+        repo=recipe.checkpoint.repo,
+        harmony=plan is not None and gpu is not None and plan.architecture == HARMONY,
+        features=_features(plan) if plan and gpu else (),
+        ports={name: port for name, port in ports.items() if port},
+    )
+
+
+def _gpu(recipe: Recipe) -> GpuNeeds | None:
+    target, parallel = recipe.target, recipe.target.parallel
+    if target.runtime == "cpu":
+        return None
+    assert target.release is not None
+    assert target.gpu is not None
+    targets = load_targets()
+    targets.release(target.release)
+    return GpuNeeds(
+        release=target.release,
+        gpu=target.gpu,
+        sm=targets.gpu(target.gpu).sm,
+        count=parallel.tp * parallel.pp,
+        known={name: gpu.sm for name, gpu in targets.gpus.items()},
+    )
+
+
+def _plan(recipe: Recipe) -> tuple[Plan | None, Finding]:
+    """The plan, unless the target refuses or the checkpoint cannot be read; what is not downloaded is no failure."""
+    try:
+        plan = plan_recipe(recipe)
+    except CheckpointError as error:
+        status: Status = "fail" if recipe.checkpoint.path else "skip"
+        detail = f"{error.where}: {error.what}" if error.where else error.what
+        return None, Finding("plan", status, detail, error.hint)
+    if plan.refusals:
+        return None, Finding("plan", "fail", plan.refusals[0].what, "Type: trtkit plan RECIPE, for the ways out")
+    changes = {"loads": "loads the checkpoint as it is", "after-change": "loads the checkpoint after a change"}
+    return plan, Finding("plan", "ok", f"the target {changes[plan.verdict]}")
+
+
+def _features(plan: Plan) -> tuple[Feature, ...]:
+    """Global scales are what only an NVFP4 bundle has."""
+    outputs = (action.output for action in plan.actions if action.output is not None)
+    if not any(name.endswith("weight_scale_2") for name in outputs):
+        return ()
+    return load_known().features_for(plan.architecture, "nvfp4")

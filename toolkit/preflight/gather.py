@@ -1,0 +1,105 @@
+"""Fill a ``Machine`` with what one recipe's checks ask about."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from toolkit.checkpoint import hub
+from toolkit.checkpoint.source import TOKENIZER
+from toolkit.engine.bundle import CHECKPOINT, MANIFEST
+from toolkit.errors import ServerError, TrtkitError
+from toolkit.preflight import host, nvidia
+from toolkit.preflight.known import load_known
+from toolkit.preflight.loader import probe
+from toolkit.preflight.machine import Machine, Nvidia, Part, Storage
+from toolkit.preflight.needs import Needs
+from toolkit.recipe import Recipe
+from toolkit.serving import ports, triton
+
+TRTLLM = "tensorrt-llm"
+CONTAINER_TRITON = Path("/opt/tritonserver/bin/tritonserver")
+SHM = Path("/dev/shm")
+
+
+def gather(recipe: Recipe, needs: Needs) -> Machine:
+    """Look at this machine. Starts nvidia-smi and, for a loader probe, a Python that imports TensorRT-LLM."""
+    known, environment = load_known(), os.environ
+    packages = {name: version_of(name) for name in (TRTLLM, *(bad.package for bad in known.packages))}
+    folder = _cached(recipe)
+    return Machine(
+        python=sys.executable,
+        packages=packages,
+        nvidia=nvidia.query() if needs.gpu else Nvidia(),
+        visible=environment.get("CUDA_VISIBLE_DEVICES"),
+        cuda_installed=environment.get("CUDA_VERSION"),
+        shm=host.storage(SHM) if SHM.is_dir() else None,
+        limits=host.limits(),
+        output=host.storage(needs.output),
+        has_bundle=(needs.output / MANIFEST).is_file(),
+        cache=_cache() if needs.repo else None,
+        cached=folder is not None,
+        offline=_offline() if needs.repo else False,
+        tokenizer=_tokenizer(recipe, folder),
+        vocabulary=host.vocabulary(known.harmony, environment) if needs.harmony else None,
+        ports=_ports(recipe.serve.host, needs),
+        triton=container_triton() if needs.gpu else cpu_triton(),
+        probes={feature.id: probe(feature) for feature in needs.features} if packages[TRTLLM] else {},
+    )
+
+
+def version_of(package: str) -> str | None:
+    """The installed version, read without importing the package."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cpu_triton() -> Part:
+    """The Triton of the PyPI wheel."""
+    try:
+        return Part(f"nvidia-pytriton {version_of('nvidia-pytriton')} at {triton.find().folder}")
+    except TrtkitError as error:
+        return Part(problem=f"{error.where}: {error.what}" if error.where else error.what, fix=error.hint)
+
+
+def container_triton() -> Part:
+    """The Triton of NVIDIA's containers."""
+    found = shutil.which("tritonserver") or (str(CONTAINER_TRITON) if CONTAINER_TRITON.is_file() else None)
+    return Part(found) if found else Part(problem="no tritonserver on PATH")
+
+
+def _cached(recipe: Recipe) -> Path | None:
+    section = recipe.checkpoint
+    return section.path if section.repo is None else hub.cached(section.repo, section.revision)
+
+
+def _cache() -> Storage:
+    from huggingface_hub import constants
+
+    return host.storage(Path(constants.HF_HUB_CACHE))
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _tokenizer(recipe: Recipe, checkpoint: Path | None) -> str | None:
+    """The folder that serving would take the tokenizer from."""
+    places = (recipe.checkpoint.tokenizer or checkpoint, recipe.engine.output / CHECKPOINT)
+    return next((str(place) for place in places if place and (place / TOKENIZER).is_file()), None)
+
+
+def _ports(address: str, needs: Needs) -> Part:
+    try:
+        ports.choose(ports.resolve(address), needs.ports)
+    except ServerError as error:
+        return Part(problem=error.what, fix=error.hint)
+    fixed = ", ".join(f"{name} {port}" for name, port in needs.ports.items())
+    return Part(f"{fixed} free on {address}" if fixed else "free ones are picked")

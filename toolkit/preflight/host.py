@@ -1,0 +1,61 @@
+"""Probes of the host or container: limits, file systems, Harmony's vocabulary. Nothing stays behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from toolkit.preflight.known import HarmonyFile
+from toolkit.preflight.machine import Limits, Storage, Vocabulary
+
+BASE_VARIABLE = "TIKTOKEN_ENCODINGS_BASE"
+CACHE_VARIABLE = "TIKTOKEN_RS_CACHE_DIR"
+
+
+def limits() -> Limits:
+    return Limits(_soft(resource.RLIMIT_MEMLOCK), _soft(resource.RLIMIT_STACK), _soft(resource.RLIMIT_NOFILE))
+
+
+def _soft(kind: int) -> int | None:
+    soft = resource.getrlimit(kind)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def storage(path: Path) -> Storage:
+    """The file system that ``path`` is or will be on; what it takes a file in the nearest folder tells."""
+    folder = path.absolute()
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    status = os.statvfs(folder)
+    total, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
+    return Storage(str(folder), total, free, _takes_a_file(folder), folder.stat().st_dev)
+
+
+def _takes_a_file(folder: Path) -> bool:
+    """Permission bits say nothing about root, read-only mounts and quotas."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0")
+            file.flush()
+    except OSError:
+        return False
+    return True
+
+
+def vocabulary(harmony: HarmonyFile, environment: Mapping[str, str]) -> Vocabulary:
+    """Where openai-harmony will look: the base folder if it is set, else the file that it downloaded before."""
+    base = environment.get(BASE_VARIABLE)
+    if base is not None:
+        path = Path(base) / harmony.file
+    else:
+        cache = environment.get(CACHE_VARIABLE) or Path(tempfile.gettempdir()) / "tiktoken-rs-cache"
+        path = Path(cache) / hashlib.sha1(harmony.url.encode()).hexdigest()
+    try:
+        good = hashlib.sha256(path.read_bytes()).hexdigest() == harmony.sha256
+    except OSError:
+        return Vocabulary(base is not None, str(path), "absent")
+    return Vocabulary(base is not None, str(path), "good" if good else "damaged")

@@ -1,0 +1,48 @@
+"""What this machine has of what trtkit can use."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+
+from toolkit.engine.versions import versions
+from toolkit.preflight import nvidia
+from toolkit.preflight.checks_gpu import described
+from toolkit.preflight.finding import Finding
+from toolkit.preflight.gather import cpu_triton
+from toolkit.preflight.machine import Nvidia, Part
+
+
+def examine() -> list[Finding]:
+    """Look at the interpreter, the CPU runtime, Triton, the report extra, the GPUs and TensorRT-LLM."""
+    found = versions()
+    release = found["tensorrt-llm"]
+    return [
+        Finding("python", "ok", f"{found['python']} on {platform.system()} {platform.machine()}"),
+        Finding("cpu", "ok", f"CPU runtime with NumPy {found['numpy']}, {os.cpu_count()} cores; codecs: NumPy"),
+        _part("triton", cpu_triton()),
+        _extra("report", ("altair", "vl_convert")),
+        _gpus(nvidia.query()),
+        Finding("tensorrt", "ok", f"tensorrt-llm {release}")
+        if release
+        else Finding("tensorrt", "skip", "comes with NVIDIA's containers"),
+    ]
+
+
+def _part(name: str, part: Part) -> Finding:
+    return Finding(name, "skip" if part.problem else "ok", part.problem or part.detail, part.fix)
+
+
+def _gpus(found: Nvidia) -> Finding:
+    if found.problem is not None:
+        return Finding("gpu", "skip", found.problem)
+    listed = ", ".join(described(device) for device in found.devices)
+    return Finding("gpu", "ok", f"{listed}; driver {found.driver}, CUDA {found.cuda}")
+
+
+def _extra(name: str, packages: tuple[str, ...]) -> Finding:
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        return Finding(name, "skip", f"missing {', '.join(missing)}", f"Type: pip install 'trtkit[{name}]'")
+    return Finding(name, "ok", ", ".join(packages))

@@ -1,0 +1,63 @@
+"""The loader of ``data/probes.yaml``: loader features to look for, packages that break, Harmony's vocabulary."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+
+class Fact(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+
+
+class Feature(Fact):
+    """``object`` of ``module`` needs ``attribute``; ``without`` says what such a release does instead."""
+
+    id: str
+    architecture: str
+    weights: Literal["nvfp4", "mxfp4"]
+    module: str
+    object: str
+    attribute: str
+    without: str
+    fix: str
+
+
+class BadPackage(Fact):
+    package: str
+    versions: tuple[str, ...]
+    breaks: str
+    fix: str
+
+
+class HarmonyFile(Fact):
+    file: str
+    url: str
+    sha256: str
+
+
+class Known(BaseModel):
+    """``checked`` is the day these facts were read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checked: str
+    features: tuple[Feature, ...]
+    packages: tuple[BadPackage, ...]
+    harmony: HarmonyFile
+
+    def features_for(self, architecture: str, weights: str) -> tuple[Feature, ...]:
+        wanted = (architecture, weights)
+        return tuple(feature for feature in self.features if (feature.architecture, feature.weights) == wanted)
+
+
+@cache
+def load_known() -> Known:
+    data = yaml.safe_load((files("toolkit.preflight") / "data" / "probes.yaml").read_text(encoding="utf-8"))
+    return Known.model_validate({**data, "checked": str(data["checked"])})

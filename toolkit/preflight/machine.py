@@ -1,0 +1,107 @@
+"""``Machine``: what the checks judge, as pure data. ``toolkit.preflight.gather`` fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One GPU as nvidia-smi lists it; memory in bytes. None where it says ``[N/A]``.
+
+    ``sm`` is the compute capability times ten. Under MIG the sizes are those of the whole GPU.
+    """
+
+    index: int
+    name: str
+    uuid: str
+    sm: int | None
+    memory_total: int | None
+    memory_free: int | None
+    mig: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Nvidia:
+    """What nvidia-smi says; ``problem`` is why it says nothing. ``cuda`` is the newest CUDA that the driver runs."""
+
+    devices: tuple[Device, ...] = ()
+    driver: str | None = None
+    cuda: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A file system at ``path`` (the nearest folder that exists), bytes. Equal ``device`` means the same one."""
+
+    path: str
+    total: int
+    free: int
+    writable: bool
+    device: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Soft resource limits: locked memory and stack in bytes, open files. None means unlimited."""
+
+    memlock: int | None
+    stack: int | None
+    nofile: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Harmony's vocabulary file. ``base`` says whether TIKTOKEN_ENCODINGS_BASE is set; otherwise it is a download."""
+
+    base: bool
+    path: str
+    state: Literal["good", "absent", "damaged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """Whether an attribute is there; ``problem`` is why that is not known."""
+
+    found: bool = False
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something that is there (``detail``) or not (``problem`` and its ``fix``)."""
+
+    detail: str = ""
+    problem: str | None = None
+    fix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """``packages`` are versions as pip knows them, None for one that is not installed.
+
+    ``visible`` is CUDA_VISIBLE_DEVICES, ``cuda_installed`` CUDA_VERSION as NVIDIA's images set it. ``tokenizer`` is the
+    folder that has one, ``probes`` the outcome of each loader probe by id. ``shm`` and ``cache`` are None where there
+    is no such folder.
+    """
+
+    python: str
+    packages: Mapping[str, str | None]
+    nvidia: Nvidia
+    visible: str | None
+    cuda_installed: str | None
+    shm: Storage | None
+    limits: Limits
+    output: Storage
+    has_bundle: bool
+    cache: Storage | None
+    cached: bool
+    offline: bool
+    tokenizer: str | None
+    vocabulary: Vocabulary | None
+    ports: Part
+    triton: Part
+    probes: Mapping[str, Probed] = field(default_factory=dict)

@@ -1,0 +1,45 @@
+"""``Needs``: what a recipe's target asks of a machine, as pure data. ``toolkit.preflight.demand`` makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from toolkit.preflight.finding import Finding
+from toolkit.preflight.known import Feature
+
+MIB, GIB = 1 << 20, 1 << 30
+# Triton's Python backend: 1 MiB a model process, grown by the largest request (about 150 MiB for one of 64 MiB).
+CPU_SHM = 64 * MIB
+# NVIDIA's Triton documentation starts its containers with 1 to 2 GB.
+GPU_SHM = GIB
+
+
+@dataclass(frozen=True, slots=True)
+class GpuNeeds:
+    """``known`` has the SM of every GPU that a recipe may name; bytes; ``weights`` at least, of one GPU."""
+
+    release: str
+    gpu: str
+    sm: int
+    count: int
+    known: Mapping[str, int]
+    memory: int | None = None
+    driver: str | None = None
+    weights: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """``gpu`` is None for the CPU runtime; ``plan`` says whether the target can load the checkpoint at all."""
+
+    plan: Finding
+    output: Path
+    gpu: GpuNeeds | None = None
+    shm: int = CPU_SHM
+    output_bytes: int | None = None
+    repo: str | None = None
+    harmony: bool = False
+    features: tuple[Feature, ...] = ()
+    ports: Mapping[str, int] = field(default_factory=dict)
