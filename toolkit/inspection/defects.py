@@ -1,0 +1,112 @@
+"""How each known defect shows, one pure function each: in tensor names, dtypes and shapes, and in the exclude list.
+
+Each returns what has the defect, in checkpoint order, empty when nothing has. Those that need the values of scalar
+scales are in ``toolkit.inspection.scalars``. What a finding says about them stands in the ``checks``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import translate
+
+from toolkit.checkpoint.header import TensorInfo
+from toolkit.inspection.modules import QUANTISED, UNKNOWN, Module, k_axis
+from toolkit.numerics.nvfp4 import BLOCK
+
+PLAIN = frozenset({"bf16", "f16", "f32"})
+
+
+def untransposed_scales(tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:
+    """Block scales of fused experts that hold maxima along out: [E, in, out/16] instead of [E, in/16, out].
+
+    ModelOpt 0.35.0 and 0.35.1 write them so for gpt-oss; the packed codes are right.
+    """
+    return tuple(name for name in tensors if _is_untransposed(name, tensors))
+
+
+def _is_untransposed(name: str, tensors: Mapping[str, TensorInfo]) -> bool:
+    weight = tensors.get(name.removesuffix("_weight_scale"))
+    if weight is None or not name.endswith("_weight_scale") or len(weight.shape) != 3:
+        return False
+    experts, rows, columns = weight.shape
+    return tensors[name].shape == (experts, 2 * rows, columns // BLOCK)
+
+
+def missing_input_scales(tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:
+    """Activation scales that NVFP4 modules of ModelOpt's layout should have and have not; some converters skip them.
+
+    Weight-only exports (W4A16) have none by design.
+    """
+    stems = (name.removesuffix("weight_scale_2") for name in tensors if name.endswith("weight_scale_2"))
+    return tuple(stem + "input_scale" for stem in stems if stem + "input_scale" not in tensors)
+
+
+def unknown_formats(modules: Iterable[Module]) -> tuple[Module, ...]:
+    """Modules whose tensors form no known format: a packed weight without its scales, scales without a weight …"""
+    return tuple(module for module in modules if module.format == UNKNOWN)
+
+
+def misshapen_scales(modules: Iterable[Module]) -> tuple[Module, ...]:
+    """NVFP4 modules that do not have one block scale for 16 weights along K; ``untransposed_scales`` are others."""
+    return tuple(m for m in modules if m.format in ("nvfp4", "compressed-tensors") and _is_misshapen(m))
+
+
+def _is_misshapen(module: Module) -> bool:
+    weight, scale = module.weight, module.tensors["weight_scale"]
+    if weight is None or not weight.shape:
+        return True
+    expected = list(weight.shape)
+    axis = k_axis(module)
+    expected[axis] = expected[axis] * 2 // BLOCK
+    both = {weight.name: weight, scale.name: scale}
+    return (expected != list(scale.shape) or module.shape[axis] % BLOCK != 0) and not untransposed_scales(both)
+
+
+def packed_attention(modules: Iterable[Module]) -> tuple[Module, ...]:
+    """NVFP4 attention projections. TensorRT-LLM's gpt-oss NVFP4 loader builds them as BF16 whatever the file says."""
+    return tuple(m for m in modules if m.format == "nvfp4" and re.search(r"\.self_attn\.\w+_proj$", m.name))
+
+
+def duplicate_excludes(excludes: Iterable[str]) -> tuple[str, ...]:
+    """Entries that are listed more than once; ModelOpt 0.39 lists lm_head twice."""
+    return tuple(entry for entry, count in Counter(excludes).items() if count > 1)
+
+
+def excluded_but_quantised(modules: Iterable[Module], excludes: Sequence[str]) -> tuple[Module, ...]:
+    """Modules on the exclude list whose weight is quantised: a loader builds them unquantised."""
+    listed = exclusion(excludes)
+    return tuple(module for module in modules if module.format in QUANTISED and listed(module.name))
+
+
+def unlisted_linears(modules: Iterable[Module], excludes: Sequence[str]) -> tuple[Module, ...]:
+    """Unquantised projections that the exclude list does not have: a loader builds them quantised."""
+    return tuple(module for module in _unlisted(modules, excludes) if _is_projection(module.name))
+
+
+def unlisted_others(modules: Iterable[Module], excludes: Sequence[str]) -> tuple[Module, ...]:
+    """Unquantised routers, embeddings and other matrices that are not listed, as ModelOpt up to 0.44 leaves them."""
+    return tuple(module for module in _unlisted(modules, excludes) if not _is_projection(module.name))
+
+
+def _unlisted(modules: Iterable[Module], excludes: Sequence[str]) -> Iterable[Module]:
+    listed = exclusion(excludes)
+    return (m for m in modules if m.format in PLAIN and len(m.shape) >= 2 and not listed(m.name))
+
+
+def _is_projection(name: str) -> bool:
+    return name.endswith("_proj")
+
+
+def exclusion(excludes: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a module, or a module that holds it, is on the list. ModelOpt writes names and ``prefix*``."""
+    exact = {entry for entry in excludes if not set(entry) & set("*?[")}
+    wild = re.compile("|".join(translate(entry) for entry in excludes if entry not in exact) or "(?!)")
+
+    def listed(name: str) -> bool:
+        ends = [match.start() for match in re.finditer(r"\.", name)] + [len(name)]
+        holders = [name[:end] for end in ends]
+        return any(holder in exact or wild.match(holder) for holder in holders)
+
+    return listed
