@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from toolkit.preflight.finding import Finding, size
 from toolkit.preflight.machine import Device, Machine
 from toolkit.preflight.needs import GpuNeeds
-from toolkit.preflight.nvidia import NOT_ON_PATH, visible
+from toolkit.preflight.nvidia import NOT_ON_PATH, VERSION, visible
 
 # Words in a device's name, where they are not those of the recipe's GPU.
 DEVICE_WORDS = {"dgx-spark": {"gb10"}}
@@ -120,7 +120,7 @@ def described(device: Device) -> str:
 
 def numbers(version: str) -> tuple[int, ...]:
     """``580.95.05`` as (580, 95, 5); empty for what is no version."""
-    return tuple(int(part) for part in version.split(".")) if re.fullmatch(r"\d+(\.\d+)*", version) else ()
+    return tuple(int(part) for part in version.split(".")) if VERSION.fullmatch(version) else ()
 
 
 def named(device: Device, gpu_name: str) -> bool:

@@ -24,10 +24,10 @@ class Answer:
     err: str = ""
 
     @property
-    def last_word(self) -> str:
-        """Its last line: of stderr, or of stdout if it wrote no errors."""
-        lines = [line.strip() for line in (self.err.strip() or self.out.strip()).splitlines()]
-        return lines[-1] if lines else f"exit code {self.code}"
+    def complaint(self) -> str:
+        """How it failed: the last line of stderr, or the exit code; minus a signal's number if one ended it."""
+        lines = self.err.strip().splitlines()
+        return lines[-1].strip() if lines else f"exit code {self.code}"
 
 
 def run(argv: Sequence[str], timeout_s: float) -> Answer:

@@ -27,5 +27,5 @@ def probe(feature: Feature, timeout_s: float = TIMEOUT_S) -> Probed:
     # its banner goes to stdout, before and perhaps after
     said = [line.removeprefix(MARK) for line in answer.out.splitlines() if line.startswith(MARK)]
     if answer.code != 0 or not said:
-        return Probed(problem=f"{feature.module} cannot be imported: {answer.last_word[:160]}")
+        return Probed(problem=f"{feature.module} cannot be imported: {answer.complaint[:160]}")
     return Probed(found=said[-1] == "True")

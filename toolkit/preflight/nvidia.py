@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 
@@ -14,6 +13,8 @@ QUERY = ("nvidia-smi", f"--query-gpu={','.join(FIELDS)}", "--format=csv,noheader
 REPORT = ("nvidia-smi", "-q", "-d", "MEMORY")  # its head has the CUDA version, which no field has
 TIMEOUT_S = 20.0
 MIB = 1 << 20
+NUMBER = re.compile(r"[0-9]{1,9}")
+VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 NOT_ON_PATH = "no nvidia-smi on PATH"
 HANGS = f"nvidia-smi did not answer within {TIMEOUT_S:g} s"
 UNREADABLE = "nvidia-smi printed a line that is not understood"
@@ -44,27 +45,27 @@ def _said(answer: Answer) -> str:
 
 def parse_devices(text: str) -> Nvidia:
     """The answer to ``QUERY``, memory in MiB."""
-    rows = [row for row in csv.reader(text.splitlines(), skipinitialspace=True) if row]
+    rows = [[value.strip() for value in line.split(",")] for line in text.splitlines() if line.strip()]
     devices = []
     for row in rows:
-        if len(row) != len(FIELDS) or not row[0].strip().isdigit():
+        if len(row) != len(FIELDS) or not NUMBER.fullmatch(row[0]):
             return Nvidia(problem=f"{UNREADABLE}: {', '.join(row)[:120]}")
         devices.append(_device(row))
     if not devices:
         return Nvidia(problem="nvidia-smi lists no GPU")
-    driver = rows[0][FIELDS.index("driver_version")].strip()
-    return Nvidia(tuple(devices), driver if _numbers(driver) else None)
+    driver = rows[0][FIELDS.index("driver_version")]
+    return Nvidia(tuple(devices), driver if VERSION.fullmatch(driver) else None)
 
 
 def parse_cuda(text: str) -> str | None:
     """``CUDA Version : 13.0`` in the head of ``REPORT``."""
-    match = re.search(r"^CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)", text, re.MULTILINE)
+    match = re.search(r"^CUDA (?:UMD )?Version\s*:\s*([0-9]{1,3}\.[0-9]{1,3})", text, re.MULTILINE)
     return match.group(1) if match else None
 
 
 def _device(row: Sequence[str]) -> Device:
-    values = dict(zip(FIELDS, (value.strip() for value in row), strict=True))
-    sm = re.fullmatch(r"(\d+)\.(\d)", values["compute_cap"])
+    values = dict(zip(FIELDS, row, strict=True))
+    sm = re.fullmatch(r"([0-9]{1,3})\.([0-9])", values["compute_cap"])
     return Device(
         index=int(values["index"]),
         name=values["name"],
@@ -77,11 +78,7 @@ def _device(row: Sequence[str]) -> Device:
 
 
 def _mib(value: str) -> int | None:
-    return int(value) * MIB if value.isdecimal() else None
-
-
-def _numbers(version: str) -> bool:
-    return re.fullmatch(r"\d+(\.\d+)*", version) is not None
+    return int(value) * MIB if NUMBER.fullmatch(value) else None
 
 
 def visible(devices: Sequence[Device], wanted: str | None) -> tuple[Device, ...]:

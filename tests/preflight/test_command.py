@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.preflight.made_up import executable
+from toolkit.preflight.command import MOST, Answer, run
+
+
+def test_both_outputs_and_the_code(tmp_path: Path) -> None:
+    said = run([str(executable(tmp_path / "say", "echo one; echo two >&2; exit 3"))], 60)
+    assert said == Answer(3, "one\n", "two\n")
+    assert said.complaint == "two"
+
+
+def test_a_flood_is_cut() -> None:
+    assert run([sys.executable, "-c", "print('x' * 1000000)"], 60) == Answer(0, "x" * MOST)
+
+
+def test_bytes_that_are_no_text() -> None:
+    code = r"import sys; sys.stdout.buffer.write(b'\xff!')"
+    assert run([sys.executable, "-c", code], 60) == Answer(0, "\ufffd!")
+
+
+def test_it_reads_nothing_and_speaks_english(tmp_path: Path) -> None:
+    answer = run([str(executable(tmp_path / "ask", 'read -r line || echo "nothing in $LC_ALL"'))], 60)
+    assert answer.out == "nothing in C\n"
+
+
+def test_one_that_does_not_end() -> None:
+    assert run(["/bin/sleep", "600"], 0.1) == Answer(None)
+
+
+def test_one_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        run([str(tmp_path / "nobody")], 60)
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (Answer(1, "a", "b\n c \n\n"), "c"),
+        (Answer(1, "banner"), "exit code 1"),
+        (Answer(-9, "", "\n"), "exit code -9"),
+    ],
+)
+def test_the_complaint(answer: Answer, complaint: str) -> None:
+    assert answer.complaint == complaint

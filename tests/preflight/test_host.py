@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+
+from toolkit.preflight.host import limits, storage, vocabulary
+from toolkit.preflight.known import HarmonyFile, load_known
+from toolkit.preflight.machine import Limits, Vocabulary
+
+TOY = HarmonyFile(
+    source="made up", file="toy.tiktoken", url="https://example.test/toy", sha256=hashlib.sha256(b"toy").hexdigest()
+)
+CACHED = hashlib.sha1(b"https://example.test/toy").hexdigest()
+
+
+def test_storage_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    found = storage(tmp_path / "build" / "bundle")
+    usage = shutil.disk_usage(tmp_path)
+    assert (found.path, found.total, found.writable) == (str(tmp_path), usage.total, True)
+    assert 0 < found.free <= found.total
+    assert found.device == storage(tmp_path).device
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_storage_that_takes_no_file() -> None:
+    assert not storage(Path("/proc")).writable
+
+
+def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert storage(Path("build")).path == str(tmp_path)
+
+
+def test_limits_are_the_soft_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    soft = {resource.RLIMIT_MEMLOCK: 65536, resource.RLIMIT_STACK: resource.RLIM_INFINITY, resource.RLIMIT_NOFILE: 1024}
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (soft[kind], resource.RLIM_INFINITY))
+    assert limits() == Limits(65536, None, 1024)
+
+
+@pytest.mark.parametrize(("content", "state"), [(b"toy", "good"), (b"to", "damaged"), (None, "absent")])
+def test_vocabulary_in_the_base_folder(tmp_path: Path, content: bytes | None, state: str) -> None:
+    file = tmp_path / "toy.tiktoken"
+    if content is not None:
+        file.write_bytes(content)
+    environment = {"TIKTOKEN_ENCODINGS_BASE": str(tmp_path), "TIKTOKEN_RS_CACHE_DIR": "/nowhere"}
+    assert vocabulary(TOY, environment) == Vocabulary(True, str(file), state)
+
+
+@pytest.mark.parametrize(("content", "state"), [(b"toy", "good"), (b"", "damaged"), (None, "absent")])
+def test_vocabulary_that_was_downloaded_before(tmp_path: Path, content: bytes | None, state: str) -> None:
+    if content is not None:
+        (tmp_path / CACHED).write_bytes(content)
+    found = vocabulary(TOY, {"TIKTOKEN_RS_CACHE_DIR": str(tmp_path)})
+    assert found == Vocabulary(False, str(tmp_path / CACHED), state)
+
+
+def test_the_download_is_looked_for_under_the_name_that_openai_harmony_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    found = vocabulary(load_known().harmony, {})
+    # as published for offline use of openai-harmony 0.0.8
+    expected = tmp_path / "tiktoken-rs-cache" / "fb374d419588a4632f3f557e76b4b70aebbca790"
+    assert found == Vocabulary(False, os.fspath(expected), "absent")
