@@ -1,45 +1,133 @@
-"""Checkpoints on the Hugging Face Hub: what is in the local cache, and fetching what is not."""
+"""Checkpoints on the Hugging Face Hub: what is there, what is in the local cache, and fetching what is not."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.checkpoint.source import is_complete
+from toolkit.checkpoint.hub_errors import by_hand, endpoint, refused, unreachable
+from toolkit.checkpoint.source import is_complete, reading
 from toolkit.errors import CheckpointError
 
 PATTERNS = ["*.json", "*.safetensors", "*.jinja"]
+IGNORED = ["*/*"]  # repositories such as openai/gpt-oss-120b hold the weights in other formats in folders beside
+_COMMIT = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a repository at one commit, name → bytes."""
+
+    repo: str
+    commit: str
+    files: Mapping[str, int]
+
+
+def name_of(repo: str, revision: str | None = None) -> str:
+    """How errors and reports name a checkpoint on the Hub."""
+    return f"hub:{repo}@{revision}" if revision else f"hub:{repo}"
+
+
+def listing(repo: str, revision: str | None) -> Listing:
+    """Ask the Hub for a repository's files and their sizes: one call, no file. Raises ``CheckpointError``."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    where = name_of(repo, revision)
+    api = HfApi(endpoint=endpoint(where))
+    try:
+        info = api.model_info(repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        files = {sibling.rfilename: sibling.size for sibling in info.siblings or ()}
+    except HFValidationError as error:
+        raise _not_a_repository(repo, error) from None
+    except HfHubHTTPError as error:
+        raise _refused(repo, revision, error) from None
+    except (ValueError, TypeError, KeyError, AttributeError):  # not JSON, or not what a Hub says
+        raise _no_hub(where) from None
+    except (HfHubHTTPError.__bases__[0], OSError) as error:
+        raise unreachable(repo, error, where=where) from None
+    if (
+        not isinstance(info.sha, str)
+        or len(info.sha) != _COMMIT
+        or not all(_is_file(*entry) for entry in files.items())
+    ):
+        raise _no_hub(where)
+    return Listing(repo, info.sha, {name: size for name, size in files.items() if size is not None})
+
+
+def missing(there: Listing) -> tuple[dict[str, int], int]:
+    """What ``fetch`` would download of a listing, name → bytes, and the bytes that are in the local cache already."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.utils import filter_repo_objects
+
+    absent: dict[str, int] = {}
+    here = 0
+    for name in filter_repo_objects(there.files, allow_patterns=PATTERNS, ignore_patterns=IGNORED):
+        size = there.files[name]
+        path = try_to_load_from_cache(there.repo, name, revision=there.commit)
+        if isinstance(path, str) and Path(path).is_file() and Path(path).stat().st_size == size:
+            here += size
+        else:
+            absent[name] = size
+    return absent, here
 
 
 def cached(repo: str, revision: str | None) -> Path | None:
     """Folder of a snapshot in the local cache that has every shard, or None. Asks no network."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    try:
-        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=PATTERNS, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
-    except HFValidationError as error:
-        raise _not_a_repository(repo, error) from None
+    patterns = {"allow_patterns": PATTERNS, "ignore_patterns": IGNORED}
+    with reading(Path(constants.HF_HUB_CACHE)):
+        try:
+            folder = Path(snapshot_download(repo, revision=revision, local_files_only=True, **patterns))
+        except LocalEntryNotFoundError:
+            return None
+        except HFValidationError as error:
+            raise _not_a_repository(repo, error) from None
     # after an interrupted download the folder is there without its last shards
     return folder if is_complete(folder) else None
 
 
 def fetch(repo: str, revision: str | None) -> Path:
-    """Download (or resume downloading) the snapshot; raises ``CheckpointError`` with the way to do it by hand."""
+    """Download (or resume downloading) the snapshot; raises ``CheckpointError`` with what to type next."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    where = name_of(repo, revision)
+    endpoint(where)
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=PATTERNS))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=PATTERNS, ignore_patterns=IGNORED))
     except HFValidationError as error:
         raise _not_a_repository(repo, error) from None
-    except (HfHubHTTPError, OSError) as error:  # OSError also: offline, and not in the cache
-        raise CheckpointError(
-            f"cannot download it: {_first_line(error)}",
-            where=f"hub:{repo}",
-            hint=f"Type: hf download {repo} --local-dir DIR, then add --set checkpoint.path=DIR",
-        ) from None
+    except HfHubHTTPError as error:
+        raise _refused(repo, revision, error) from None
+    except LocalEntryNotFoundError as error:  # not in the cache, and the Hub did not answer: the cause says why
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise _refused(repo, revision, cause) from None
+    except HfHubHTTPError.__bases__[0] as error:
+        raise unreachable(repo, error, where=where) from None
+    except OSError as error:
+        what = f"cannot be downloaded: {error.strerror or _first_line(error)}"
+        raise CheckpointError(what, where=where, hint=by_hand(repo)) from None
+
+
+def _refused(repo: str, revision: str | None, error: Exception) -> CheckpointError:
+    response = getattr(error, "response", None)
+    where = name_of(repo, revision)
+    if response is None:
+        return unreachable(repo, error, where=where)
+    return refused(repo, response.status_code, response.headers, where=where, revision=revision)
+
+
+def _is_file(name: object, size: object) -> bool:
+    return isinstance(name, str) and isinstance(size, int) and size >= 0
+
+
+def _no_hub(where: str) -> CheckpointError:
+    what = f"the answer of {endpoint(where)} is not the Hub's description of a repository and its files"
+    return CheckpointError(what, where=where, hint="Check HF_ENDPOINT and the proxy")
 
 
 def _not_a_repository(repo: str, error: Exception) -> CheckpointError:
