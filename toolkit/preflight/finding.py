@@ -33,5 +33,7 @@ class Finding:
 
 
 def size(count: int) -> str:
-    """Bytes for people: ``64 MiB`` below 1 GiB, else ``1.5 GiB``."""
+    """Bytes for people: ``64 KiB``, ``64 MiB``, ``1.5 GiB``."""
+    if count < 2**20:
+        return f"{count / 2**10:.0f} KiB"
     return f"{count / 2**20:,.0f} MiB" if count < 2**30 else f"{count / 2**30:,.1f} GiB"
