@@ -1,0 +1,83 @@
+"""Sound checkpoints of every kind have no finding above info."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.inspection.variants import GPT_OSS, LLAMA, QWEN3_MOE, Variant, made
+from toolkit.inspection import Inspection, inspect_source
+from toolkit.models.layout import Layout
+
+BOTH = {"packed-attention", "unlisted-unquantised"}
+
+
+def found(folder: Path) -> set[tuple[str, str]]:
+    return {(finding.severity, finding.id) for finding in inspect_source(str(folder), deep=True).findings}
+
+
+def info(*ids: str) -> set[tuple[str, str]]:
+    return {("info", each) for each in ids}
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        ("tiny-gpt-oss-bf16", {"missing-tokenizer"}),
+        ("tiny-gpt-oss-nvfp4-modelopt-0.37", {"missing-tokenizer", *BOTH}),
+        ("tiny-gpt-oss-nvfp4-sharded-modelopt-0.37", {"missing-tokenizer", *BOTH}),
+        ("tiny-gpt-oss-nvfp4-mlponly-modelopt-0.37", {"missing-tokenizer", "unlisted-unquantised"}),
+        ("tiny-llama-bf16", {"missing-tokenizer"}),
+        ("tiny-llama-nvfp4-modelopt-0.37", {"missing-tokenizer", "unlisted-unquantised"}),
+    ],
+)
+def test_exports_of_the_real_modelopt(shared_fixtures: Path, name: str, ids: set[str]) -> None:
+    assert found(shared_fixtures / name) == info(*ids)
+
+
+def test_the_samples(sample: Path) -> None:
+    assert found(sample) == info(*BOTH)
+    assert found(sample.parent / "bf16") == set()
+
+
+def test_what_modelopt_0_45_lists(shared_fixtures: Path, tmp_path: Path) -> None:
+    variant = Variant.of(shared_fixtures / "tiny-gpt-oss-nvfp4-modelopt-0.37")
+    variant.set_version("0.47.0")
+    variant.set_excludes(["lm_head", "model.embed_tokens", "model.layers.0.mlp.router", "model.layers.1.mlp.router"])
+    assert found(variant.write(tmp_path / "m")) == info("packed-attention")
+
+
+def test_qwen3_moe(tmp_path: Path) -> None:
+    excludes = ["lm_head", "model.layers.0.mlp.gate", "model.layers.1.mlp.gate"]
+    variant = made(QWEN3_MOE, Layout("nvfp4", "nvfp4"), quant_algo="NVFP4", group_size=16, exclude_modules=excludes)
+    assert found(variant.write(tmp_path / "m")) == info("unlisted-unquantised")
+
+
+def test_fp8(tmp_path: Path) -> None:
+    variant = made(LLAMA, Layout("fp8", "fp8"), quant_algo="FP8", exclude_modules=["lm_head"])
+    assert found(variant.write(tmp_path / "m")) == set()
+
+
+def test_mxfp4_of_openai(tmp_path: Path) -> None:
+    variant = made(GPT_OSS, Layout("bf16", "mxfp4"))
+    excludes = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
+    variant.config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": excludes}
+    assert found(variant.write(tmp_path / "m")) == set()
+
+
+def test_weight_only_has_no_input_scales(tmp_path: Path) -> None:
+    excludes = ["lm_head", "model.embed_tokens"]
+    variant = made(LLAMA, Layout("nvfp4", "nvfp4"), quant_algo="W4A16_NVFP4", exclude_modules=excludes)
+    for name in [name for name in variant.tensors if name.endswith("input_scale")]:
+        del variant.tensors[name]
+    assert found(variant.write(tmp_path / "m")) == set()
+
+
+def test_parameters_are_those_of_the_source(shared_fixtures: Path) -> None:
+    def counted(name: str) -> int:
+        inspection: Inspection = inspect_source(str(shared_fixtures / name))
+        return inspection.parameters
+
+    assert counted("tiny-gpt-oss-bf16") == counted("tiny-gpt-oss-nvfp4-modelopt-0.37") == 265_680
+    assert counted("tiny-llama-bf16") == counted("tiny-llama-nvfp4-modelopt-0.37") == 151_872
