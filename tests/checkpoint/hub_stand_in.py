@@ -173,13 +173,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for begin in range(0, len(body) if self.command == "GET" else 0, 1 << 16):
             piece = body[begin : begin + (1 << 16)]
+            if name is not None:
+                self.hub.sent[name] += len(piece)  # before writing: the client may look at once
             try:
                 self.wfile.write(piece)
             except OSError:  # the client has closed, as it should when the server ignores the range
                 self.close_connection = True
                 return
-            if name is not None:
-                self.hub.sent[name] += len(piece)
 
 
 class _Server(ThreadingHTTPServer):
