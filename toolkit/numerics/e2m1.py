@@ -40,6 +40,16 @@ def pack(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return codes[..., 0::2] | codes[..., 1::2] << np.uint8(4)
 
 
+def nearest_magnitudes(values: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Magnitude codes 0 to 7 nearest to ``values`` >= 0, ties to the even code; beyond 6 it is 7."""
+    codes = np.zeros(values.shape, np.intp)
+    for bound in (0.25, 1.25, 2.5, 5.0):  # the even code lies below
+        codes += values > bound
+    for bound in (0.75, 1.75, 3.5):  # the even code lies above
+        codes += values >= bound
+    return codes
+
+
 def decode_rows(
     packed: NDArray[np.uint8],
     scale: NDArray[np.uint8],
