@@ -8,11 +8,10 @@ from typing import Any
 
 from toolkit.checkpoint.header import TensorInfo
 from toolkit.errors import CheckpointError
+from toolkit.models.decoder import ATTENTION
 from toolkit.models.geometry import CONFIG_HINT, Geometry, Spec
 from toolkit.models.layout import Layout
 from toolkit.models.matching import check_tensors, stored_as
-
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 @dataclass(frozen=True, slots=True)

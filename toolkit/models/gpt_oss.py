@@ -25,10 +25,10 @@ from dataclasses import fields
 from typing import Any
 
 from toolkit.models import geometry as base
-from toolkit.models.family import ATTENTION, Family
+from toolkit.models.decoder import attention, outer
+from toolkit.models.family import Family
 from toolkit.models.geometry import Config, Spec
 from toolkit.models.layout import Format, Layout
-from toolkit.models.linear import linear
 from toolkit.numerics import mxfp4, nvfp4
 
 ARCHITECTURE = "GptOssForCausalLM"
@@ -70,19 +70,13 @@ def _windows(config: Config, layers: int) -> tuple[int | None, ...]:
 
 def specs(geometry: base.Geometry, layout: Layout) -> Iterator[tuple[str, Spec]]:
     g = geometry
-    yield "model.embed_tokens.weight", ("BF16", (g.vocab, g.hidden))
-    yield "model.norm.weight", ("BF16", (g.hidden,))
-    if not g.tied:
-        yield "lm_head.weight", ("BF16", (g.vocab, g.hidden))
+    yield from outer(g)
     for layer in range(g.layers):
         prefix = f"model.layers.{layer}."
-        yield prefix + "input_layernorm.weight", ("BF16", (g.hidden,))
-        yield prefix + "post_attention_layernorm.weight", ("BF16", (g.hidden,))
+        yield from attention(prefix, g, layout)
         yield prefix + "self_attn.sinks", ("BF16", (g.heads,))
         yield prefix + "mlp.router.weight", ("BF16", (g.experts, g.hidden))
         yield prefix + "mlp.router.bias", ("BF16", (g.experts,))
-        for name in ATTENTION:
-            yield from linear(f"{prefix}self_attn.{name}", g.projection_shape(name), layout.attention, bias=True)
         stem = prefix + "mlp.experts."
         yield from _experts(stem + "gate_up_proj", (g.experts, g.hidden, 2 * g.intermediate), layout.ffn)
         yield from _experts(stem + "down_proj", (g.experts, g.intermediate, g.hidden), layout.ffn)

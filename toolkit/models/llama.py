@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from toolkit.models.family import ATTENTION, Family
+from toolkit.models.decoder import FFN, attention, outer
+from toolkit.models.family import Family
 from toolkit.models.geometry import Config, Geometry, Spec
 from toolkit.models.layout import Layout
 from toolkit.models.linear import linear
 
 ARCHITECTURE = "LlamaForCausalLM"
-FFN = ("gate_proj", "up_proj", "down_proj")
 
 
 def geometry(config: Mapping[str, Any], where: str) -> Geometry:
@@ -40,23 +40,6 @@ def specs(geometry: Geometry, layout: Layout) -> Iterator[tuple[str, Spec]]:
         for name in FFN:
             shape = geometry.projection_shape(name)
             yield from linear(f"{prefix}mlp.{name}", shape, layout.ffn, bias=geometry.ffn_bias)
-
-
-def outer(geometry: Geometry) -> Iterator[tuple[str, Spec]]:
-    """What stands outside the layers; a tied ``lm_head`` has no tensor."""
-    yield "model.embed_tokens.weight", ("BF16", (geometry.vocab, geometry.hidden))
-    yield "model.norm.weight", ("BF16", (geometry.hidden,))
-    if not geometry.tied:
-        yield "lm_head.weight", ("BF16", (geometry.vocab, geometry.hidden))
-
-
-def attention(prefix: str, geometry: Geometry, layout: Layout) -> Iterator[tuple[str, Spec]]:
-    """A layer's two norms and its q, k, v and o projections."""
-    yield prefix + "input_layernorm.weight", ("BF16", (geometry.hidden,))
-    yield prefix + "post_attention_layernorm.weight", ("BF16", (geometry.hidden,))
-    for name in ATTENTION:
-        shape = geometry.projection_shape(name)
-        yield from linear(f"{prefix}self_attn.{name}", shape, layout.attention, bias=geometry.attention_bias)
 
 
 FAMILY = Family("llama", ARCHITECTURE, geometry, specs, ("model.layers.0.mlp.gate_proj.weight",))

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from toolkit.errors import CheckpointError
+from toolkit.models.decoder import FFN, attention, outer
 from toolkit.models.family import Family
 from toolkit.models.geometry import Config, Geometry, Spec
 from toolkit.models.layout import Layout
 from toolkit.models.linear import linear
-from toolkit.models.llama import FFN, attention, outer
 
 ARCHITECTURE = "Qwen3MoeForCausalLM"
 
