@@ -267,6 +267,14 @@ def test_a_header_length_that_lies_costs_one_range(hub: HubStandIn, folder: Path
     assert hub.sent[FIRST] == FIRST_RANGE
 
 
+def test_a_header_longer_than_any_is_not_asked_for(hub: HubStandIn, folder: Path) -> None:
+    length = 25_000_000
+    (folder / FIRST).write_bytes(length.to_bytes(8, "little") + bytes(length))
+    what = f"the header has {length} bytes, more than huggingface_hub itself reads from the Hub. {BY_HAND}"
+    assert message_of() == f"/{FIRST}: {what}"
+    assert hub.sent[FIRST] == FIRST_RANGE
+
+
 def test_a_json_file_too_long_to_be_read_is_not_asked_for(hub: HubStandIn, folder: Path) -> None:
     hub.sizes["config.json"] = (64 << 20) + 1
     what = f"has {(64 << 20) + 1} bytes, too many for a JSON file of a checkpoint. {OTHER}"
