@@ -19,29 +19,28 @@ COPIED_REPAIR = (
 
 
 def _bad_tensor_scale(subject: Subject) -> Iterator[Finding]:
-    if found := scalars.unusable(subject.scalars, TENSOR_SCALES):
-        detail = (
-            f"{count(found, 'tensor scale')} not finite and above 0, the first is {subject.scalars[found[0]]}; its "
-            "weights decode to NaN, infinity or zero. ModelOpt writes 0 for a tensor that is all zero"
-        )
-        repair = "Quantise it again; a tensor of zeros needs a positive weight_scale_2, block scales 1.0 and codes 0"
-        yield Finding("bad-tensor-scale", "error", first_of(found, subject.census.tensors), detail, repair)
+    effect = "its weights decode to NaN, infinity or zero. ModelOpt writes 0 for a tensor that is all zero"
+    repair = "Quantise it again; a tensor of zeros needs a positive weight_scale_2, block scales 1.0 and codes 0"
+    return _unusable(subject, TENSOR_SCALES, "bad-tensor-scale", "tensor scale", effect, repair)
 
 
 def _bad_input_scale(subject: Subject) -> Iterator[Finding]:
-    if found := scalars.unusable(subject.scalars, INPUT_SCALES):
-        detail = (
-            f"{count(found, 'activation scale')} not finite and above 0, the first is {subject.scalars[found[0]]}; "
-            "runtimes that quantise activations divide by it"
-        )
-        yield Finding("bad-input-scale", "error", first_of(found, subject.census.tensors), detail, RECALIBRATE)
+    effect = "runtimes that quantise activations divide by it"
+    return _unusable(subject, INPUT_SCALES, "bad-input-scale", "activation scale", effect, RECALIBRATE)
 
 
 def _bad_kv_scale(subject: Subject) -> Iterator[Finding]:
-    if found := scalars.unusable(subject.scalars, KV_SCALES):
-        detail = f"{count(found, 'KV-cache scale')} not finite and above 0, the first is {subject.scalars[found[0]]}"
-        repair = "Calibrate the KV cache again with ModelOpt"
-        yield Finding("bad-kv-scale", "error", first_of(found, subject.census.tensors), detail, repair)
+    effect, repair = "cached keys or values become NaN, infinity or zero", "Calibrate the KV cache again with ModelOpt"
+    return _unusable(subject, KV_SCALES, "bad-kv-scale", "KV-cache scale", effect, repair)
+
+
+def _unusable(
+    subject: Subject, suffixes: tuple[str, ...], id: str, noun: str, effect: str, repair: str
+) -> Iterator[Finding]:
+    if found := scalars.unusable(subject.scalars, suffixes):
+        first = subject.scalars[found[0]]
+        detail = f"{count(found, noun)} that must be finite and above 0, the first is {first}: {effect}"
+        yield Finding(id, "error", first_of(found, subject.census.tensors), detail, repair)
 
 
 def _uncalibrated(subject: Subject) -> Iterator[Finding]:
