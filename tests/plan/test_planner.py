@@ -305,7 +305,11 @@ def test_legal_layouts_for_120b(root: Path, tp: int, ep: int) -> None:
     ("override", "expected"),
     [
         ("target.gpu=b20", "target.gpu: unknown GPU 'b20'. Did you mean 'b200'?"),
-        ("target.release=9", "target.release: unknown TensorRT-LLM release '9'. Known: 1.0.0, 1.1.0, 1.2.0, 1.2.1"),
+        (
+            "target.release=9",
+            "target.release: unknown TensorRT-LLM release '9'. "
+            "Known: 1.0.0, 1.1.0, 1.2.0, 1.2.1, 1.3.0rc0 to rc29, 1.4.0rc0, 1.4.0rc1",
+        ),
     ],
 )
 def test_unknown_targets(root: Path, sample: Path, override: str, expected: str) -> None:

@@ -1,32 +1,54 @@
-"""The loader of ``data/releases.yaml``: releases, the gpt-oss NVFP4 contract and GPUs, each fact with its source."""
+"""TensorRT-LLM releases, grouped in eras that accept the same things, and the gpt-oss NVFP4 loader's contract."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
-from typing import Literal
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict
-
-from toolkit.errors import PlanError
+from toolkit.trtllm.facts import Fact, Record, named_facts
 
 
-class Facts(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Accepts(Record):
+    """What every release of an era takes. ``facts`` has one entry for each field that decides something.
 
+    ``gpt_oss_nvfp4``: whether ``load_nvfp4_weights`` is in it: ``expected`` from the merge date, ``unverified`` where
+    the date settles nothing; ``confirm`` is then the command that settles it inside the container.
+    ``inline_quant_config``: ``config.json: quantization_config`` of ModelOpt is read, not only hf_quant_config.json.
+    ``llm_args``: key of the LLM arguments that the era knows.
+    """
 
-class Release(Facts):
-    """``gpt_oss_nvfp4``: whether ``load_nvfp4_weights`` is in that release, as far as is known."""
-
+    title: str
     gpt_oss: bool
-    gpt_oss_nvfp4: Literal["yes", "no", "unverified"] = "no"
-    source: str
+    gpt_oss_nvfp4: Literal["yes", "no", "expected", "unverified"]
+    tensorrt_backend: bool
+    trtllm_build: Literal["legacy", "deprecated", "removed"]
+    inline_quant_config: bool
+    moe_default: Literal["CUTLASS", "AUTO"]
+    llm_args: str
+    confirm: str | None = None
+    facts: Mapping[str, Fact]
+
+    def fact(self, key: str) -> Fact:
+        return self.facts[key]
 
 
-class GptOssNvfp4(Facts):
+class Era(Accepts):
+    name: str
+    releases: tuple[str, ...]
+
+
+class Release(Accepts):
+    name: str
+    era: str
+
+    @property
+    def source(self) -> str:
+        """The source of what decides about a gpt-oss NVFP4 checkpoint."""
+        return self.fact("gpt-oss-nvfp4" if self.gpt_oss else "gpt-oss").source
+
+
+class GptOssNvfp4(Record):
     """What the gpt-oss NVFP4 loader builds. ``moe_backend`` maps SM version to the one backend with a kernel."""
 
     source: str
@@ -35,6 +57,7 @@ class GptOssNvfp4(Facts):
     pipeline_parallel: bool
     moe_backend: Mapping[int, str]
     confirm: str
+    facts: Mapping[str, Fact]
 
     def exclude_modules(self, layers: int) -> tuple[str, ...]:
         """``exclude_modules`` as this loader builds the model: per-layer patterns first, in layer order."""
@@ -43,34 +66,43 @@ class GptOssNvfp4(Facts):
         return (*(name.format(layer=layer) for layer in range(layers) for name in per_layer), *rest)
 
 
-class Gpu(Facts):
-    sm: int
+def parse_eras(data: Mapping[str, Any]) -> tuple[Era, ...]:
+    return tuple(
+        Era.model_validate({"name": name, **era, "facts": named_facts(f"trtllm-{name}", era["facts"], data["checked"])})
+        for name, era in data["eras"].items()
+    )
 
 
-class Targets(Facts):
-    """All that trtkit knows about targets; ``checked`` is the day the facts were read."""
-
-    checked: str
-    releases: Mapping[str, Release]
-    gpt_oss_nvfp4: GptOssNvfp4
-    gpus: Mapping[str, Gpu]
-
-    def release(self, name: str) -> Release:
-        if name not in self.releases:
-            # no guess: the nearest number may lack what the meant one has
-            hint = f"Known: {', '.join(self.releases)}"
-            raise PlanError(f"unknown TensorRT-LLM release {name!r}", where="target.release", hint=hint)
-        return self.releases[name]
-
-    def gpu(self, name: str) -> Gpu:
-        if name not in self.gpus:
-            near = difflib.get_close_matches(name.lower(), self.gpus, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(self.gpus)}"
-            raise PlanError(f"unknown GPU {name!r}", where="target.gpu", hint=hint)
-        return self.gpus[name]
+def parse_gpt_oss_nvfp4(data: Mapping[str, Any], moe_backend: Mapping[int, str]) -> GptOssNvfp4:
+    contract = data["gpt_oss_nvfp4"]
+    facts = named_facts("gpt-oss-nvfp4", contract["facts"], data["checked"])
+    return GptOssNvfp4.model_validate({**contract, "moe_backend": moe_backend, "facts": facts})
 
 
-@cache
-def load_targets() -> Targets:
-    data = yaml.safe_load((files("toolkit.trtllm") / "data" / "releases.yaml").read_text(encoding="utf-8"))
-    return Targets.model_validate({**data, "checked": str(data["checked"])})
+def releases_of(eras: Iterable[Era]) -> dict[str, Release]:
+    """Oldest first."""
+    return {
+        name: Release(name=name, era=era.name, **era.model_dump(exclude={"name", "releases"}))
+        for era in eras
+        for name in era.releases
+    }
+
+
+def spans(names: Iterable[str]) -> str:
+    """``1.3.0rc0, 1.3.0rc1, 1.3.0rc2`` as ``1.3.0rc0 to rc2``; anything else is listed as it is."""
+    groups: list[list[str]] = []
+    for name in names:
+        if groups and _follows(groups[-1][-1], name):
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    return ", ".join(_span(group) for group in groups)
+
+
+def _follows(before: str, name: str) -> bool:
+    match = re.fullmatch(r"(.*rc)(\d+)", name)
+    return match is not None and before == f"{match[1]}{int(match[2]) - 1}"
+
+
+def _span(group: list[str]) -> str:
+    return ", ".join(group) if len(group) < 3 else f"{group[0]} to rc{group[-1].rpartition('rc')[2]}"
