@@ -7,15 +7,14 @@ The checkpoint is made in a temporary folder: 1,263 tensors in 15 shards, real h
 
 The comparison is what one would type without trtkit: ``safetensors.safe_open`` over all shards, names, dtypes and
 shapes, also in a process of its own. Each command runs ``--repeats`` times, in turn; wall times are medians, memory is
-the largest resident set of any run. Ratios are the command's time over the comparison's. A table is printed, then one
-JSON line; the exit status is 1 if a target is missed: inspect 0.5 s, plan 1 s, both 300 MB.
+the largest resident set of any run (Linux only). Ratios are the command's time over the comparison's. A table is
+printed, then one JSON line; the exit status is 1 if a target is missed: inspect 0.5 s, plan 1 s, both 300 MB.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -34,9 +33,19 @@ from toolkit.models.known import predicted_census
 REPO = "Firworks/gpt-oss-120b-nvfp4"
 SHARD_BYTES = 5_000_000_000  # the splitter's default
 RECIPE = "gpt-oss-120b/b200"
-SAFE_OPEN = """
-import sys
+# VmHWM is this process's own, ru_maxrss would be at least that of the process that started it
+PEAK = """
+import atexit, sys
 from pathlib import Path
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    print(next(line.split()[1] for line in lines if line.startswith("VmHWM")), file=sys.stderr)
+atexit.register(peak)
+"""
+TRTKIT = PEAK + "from toolkit.cli import main; main()"
+SAFE_OPEN = (
+    PEAK
+    + """
 from safetensors import safe_open
 found = {}
 for path in sorted(Path(sys.argv[1]).glob("*.safetensors")):
@@ -46,6 +55,7 @@ for path in sorted(Path(sys.argv[1]).glob("*.safetensors")):
             found[name] = tensor.get_dtype(), tensor.get_shape()
 print(len(found))
 """
+)
 
 
 @dataclass(frozen=True)
@@ -121,13 +131,9 @@ def write_sparse(path: Path, part: Sequence[TensorInfo]) -> None:
 def run(argv: Sequence[str]) -> tuple[float, float]:
     """(seconds, MB resident at most) of one process; raises ``CalledProcessError`` if it fails."""
     begin = time.perf_counter()
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    done = subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
     seconds = time.perf_counter() - begin
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, argv)
-    return seconds, usage.ru_maxrss * 1024 / 1e6
+    return seconds, int(done.stderr.split()[-1]) * 1024 / 1e6
 
 
 def measure(cases: Sequence[Case], repeats: int) -> list[Result]:
@@ -158,7 +164,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tensors, shards = make(folder)
-        trtkit = (sys.executable, "-c", "from toolkit.cli import main; main()")
+        trtkit = (sys.executable, "-c", TRTKIT)
         cases = (
             Case("trtkit inspect", (*trtkit, "inspect", name), 0.5),
             Case("trtkit plan", (*trtkit, "plan", RECIPE, "--set", f"checkpoint.path={name}"), 1.0),

@@ -85,6 +85,9 @@ def test_a_repository_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None
         ("owner/name", "no such folder. On the Hugging Face Hub? Type: trtkit inspect hub:owner/name"),
         ("owner/name@v1", "no such folder. On the Hugging Face Hub? Type: trtkit inspect hub:owner/name@v1"),
         ("some/where/else", "no such folder. Type a folder, or hub:owner/name"),
+        ("hub:", "names no repository. Type: trtkit inspect hub:owner/name[@revision]"),
+        ("hub:a/b/c", "names no repository. Type: trtkit inspect hub:owner/name[@revision]"),
+        ("hub:owner/name@", "names no repository. Type: trtkit inspect hub:owner/name[@revision]"),
         ("n" * 300, "cannot be read (File name too long)"),
     ],
 )

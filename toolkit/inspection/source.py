@@ -16,6 +16,7 @@ from toolkit.resources import recipes_dir
 
 HUB = "hub:"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@.+)?")
+_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+(/[\w.-]+)?)(@(?P<revision>.+))?")
 
 
 def inspect_source(name: str, *, deep: bool = False, progress: Progress | None = None) -> Inspection:
@@ -36,12 +37,17 @@ def inspect_source(name: str, *, deep: bool = False, progress: Progress | None =
 
 
 def _inspect_hub(name: str, *, deep: bool) -> Inspection:
-    repo, _, revision = name.removeprefix(HUB).partition("@")
+    match = _HUB_NAME.fullmatch(name.removeprefix(HUB))
+    if match is None:
+        raise CheckpointError(
+            "names no repository", where=name, hint=f"Type: trtkit inspect {HUB}owner/name[@revision]"
+        )
+    repo, revision = match["repo"], match["revision"]
     if deep:
         at = f" --revision {revision}" if revision else ""
         hint = f"Type: hf download {repo}{at} --local-dir DIR, then: trtkit inspect --deep DIR"
         raise CheckpointError("--deep reads the weights, which are not downloaded", where=name, hint=hint)
-    return inspect(read_census(repo, revision or None), None)
+    return inspect(read_census(repo, revision), None)
 
 
 def _no_folder(name: str) -> CheckpointError:
