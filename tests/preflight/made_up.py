@@ -40,8 +40,21 @@ def nvidia(*devices: Device, driver: str = "590.44.01", cuda: str = "13.1") -> N
 
 
 def gpu_needs(**changes: Any) -> GpuNeeds:
-    asked: dict[str, Any] = {"release": "1.2.1", "gpu": "b200", "sm": 100, "count": 1, "known": KNOWN}
-    return GpuNeeds(**{**asked, "driver": "575", "weights": 64 * GIB, **changes})
+    asked: dict[str, Any] = {
+        "release": "1.2.1",
+        "gpu": "b200",
+        "sm": 100,
+        "count": 1,
+        "known": KNOWN,
+        "releases": ("1.1.0", "1.2.1"),
+        "image": "nvcr.io/nvidia/tensorrt-llm/release:1.2.1",
+        "triton_image": "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3",
+        "memory": 178 * GIB,
+        "driver": "575",
+        "shipped": "590.44.01",
+        "weights": 64 * GIB,
+    }
+    return GpuNeeds(**{**asked, **changes})
 
 
 def needs(gpu: GpuNeeds | None = None, **changes: Any) -> Needs:
@@ -76,7 +89,7 @@ def machine(**changes: Any) -> Machine:
         "offline": False,
         "tokenizer": "/cache/hub/snapshot",
         "vocabulary": Vocabulary(True, "/vocabulary/o200k_base.tiktoken", "good"),
-        "ports": Part("gRPC 8001 free on 127.0.0.1"),
+        "ports": Part("grpc 8001 free on 127.0.0.1"),
         "triton": Part("/opt/tritonserver/bin/tritonserver"),
         "probes": {"gpt-oss-nvfp4-loader": Probed(True)},
     }

@@ -18,7 +18,8 @@ END = "End what runs there (nvidia-smi lists it)"
     ("found", "least", "finding"),
     [
         ("590.44.01", "575", Finding("driver", "ok", "590.44.01, 575 or newer needed")),
-        ("575", "575", Finding("driver", "ok", "575, 575 or newer needed")),
+        ("600", "600.0", Finding("driver", "fail", "600, and TensorRT-LLM 1.2.1 on b200 needs 600.0 or newer", UPDATE)),
+        ("600.0", "600", Finding("driver", "ok", "600.0, 600 or newer needed")),
         ("580.65.06", "580.95.05", None),
         ("1000.1", "575", Finding("driver", "ok", "1000.1, 575 or newer needed")),  # not as text
         ("570.124.06", "575", None),
@@ -31,6 +32,29 @@ def test_driver(found: str | None, least: str | None, finding: Finding | None) -
     expected = finding or Finding("driver", "fail", detail, UPDATE)
     asked = machine(nvidia=Nvidia((device(),), found, "13.1"))
     assert checks_gpu.driver(gpu_needs(driver=least), asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("runs", "installed", "sure"),
+    [
+        ("13.1", "13.1.0.036", True),  # forward compatibility
+        ("13.2", "13.1.0.036", True),
+        ("13.0", "13.1.0.036", False),
+        (None, "13.1.0.036", False),
+        ("13.1", None, False),
+        ("13.1", "newest", False),
+    ],
+)
+def test_a_driver_older_than_the_images(runs: str | None, installed: str | None, sure: bool) -> None:
+    doubt = Finding(
+        "driver",
+        "warn",
+        "580.95.05, and the images with TensorRT-LLM 1.2.1 were built for 590.44.01",
+        f"{UPDATE}, or rely on CUDA forward compatibility (data-centre GPUs)",
+    )
+    asked = machine(cuda_installed=installed, nvidia=Nvidia((device(),), "580.95.05", runs))
+    expected = Finding("driver", "ok", "580.95.05, 575 or newer needed") if sure else doubt
+    assert checks_gpu.driver(gpu_needs(), asked) == expected
 
 
 @pytest.mark.parametrize(

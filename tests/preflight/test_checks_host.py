@@ -172,10 +172,10 @@ def test_cache(found: dict[str, Any], finding: Finding) -> None:
 
 
 def test_ports() -> None:
-    assert checks_host.ports(machine()) == Finding("ports", "ok", "gRPC 8001 free on 127.0.0.1")
-    taken = machine(ports=Part(problem="cannot bind gRPC port 8001", fix="--set serve.grpc_port=0 picks a free one"))
+    assert checks_host.ports(machine()) == Finding("ports", "ok", "grpc 8001 free on 127.0.0.1")
+    taken = machine(ports=Part(problem="cannot bind grpc port 8001", fix="--set serve.grpc_port=0 picks a free one"))
     assert checks_host.ports(taken) == Finding(
-        "ports", "fail", "cannot bind gRPC port 8001", "--set serve.grpc_port=0 picks a free one"
+        "ports", "fail", "cannot bind grpc port 8001", "--set serve.grpc_port=0 picks a free one"
     )
 
 

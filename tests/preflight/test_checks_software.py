@@ -25,16 +25,16 @@ GET_VOCABULARY = "Put o200k_base.tiktoken into a folder and set TIKTOKEN_ENCODIN
                 "release",
                 "fail",
                 "TensorRT-LLM 1.2.10 is installed, and the recipe is for 1.2.1",
-                f"--set target.release=1.2.10, or run trtkit inside {IMAGE}",
+                f"Run trtkit inside {IMAGE}",
             ),
         ),
         (
-            "1.2.1rc0+local",
+            "1.1.0+local",
             Finding(
                 "release",
                 "fail",
-                "TensorRT-LLM 1.2.1rc0+local is installed, and the recipe is for 1.2.1",
-                f"--set target.release=1.2.1rc0, or run trtkit inside {IMAGE}",
+                "TensorRT-LLM 1.1.0+local is installed, and the recipe is for 1.2.1",
+                f"--set target.release=1.1.0, or run trtkit inside {IMAGE}",
             ),
         ),
         (
@@ -107,18 +107,28 @@ def test_loader(probed: Probed | None, finding: Finding) -> None:
 
 
 def test_triton() -> None:
-    assert checks_software.triton(machine(), cpu=False) == Finding("triton", "ok", "/opt/tritonserver/bin/tritonserver")
+    assert checks_software.triton(gpu_needs(), machine()) == Finding(
+        "triton", "ok", "/opt/tritonserver/bin/tritonserver"
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "fix"),
+    [
+        ("nvcr.io/x:26.07-trtllm", "Use the image nvcr.io/x:26.07-trtllm; trtllm-serve needs no Triton"),
+        (None, "No Triton image is known for this release; trtllm-serve needs no Triton"),
+    ],
+)
+def test_a_container_without_triton(image: str | None, fix: str) -> None:
     without = machine(triton=Part(problem="no tritonserver on PATH"))
-    assert checks_software.triton(without, cpu=False) == Finding(
-        "triton",
-        "warn",
-        "no tritonserver on PATH",
-        "For Triton use an image nvcr.io/nvidia/tritonserver:YY.MM-trtllm-python-py3; trtllm-serve needs none",
-    )
+    found = checks_software.triton(gpu_needs(triton_image=image), without)
+    assert found == Finding("triton", "warn", "no tritonserver on PATH", fix)
+
+
+def test_the_cpu_runtime_without_triton() -> None:
     wheel = machine(triton=Part(problem="numpy 2.1 is installed", fix="Type: pip install 'numpy<2'"))
-    assert checks_software.triton(wheel, cpu=True) == Finding(
-        "triton", "fail", "numpy 2.1 is installed", "Type: pip install 'numpy<2'"
-    )
+    expected = Finding("triton", "fail", "numpy 2.1 is installed", "Type: pip install 'numpy<2'")
+    assert checks_software.triton(None, wheel) == expected
 
 
 def test_tokenizer() -> None:

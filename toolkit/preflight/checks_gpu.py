@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from toolkit.preflight.finding import Finding, size
 from toolkit.preflight.machine import Device, Machine
 from toolkit.preflight.needs import GpuNeeds
-from toolkit.preflight.nvidia import NOT_ON_PATH, VERSION, visible
+from toolkit.preflight.nvidia import NOT_ON_PATH, visible
+from toolkit.preflight.version import numbers
 
 # Words in a device's name, where they are not those of the recipe's GPU.
 DEVICE_WORDS = {"dgx-spark": {"gb10"}}
@@ -31,6 +32,9 @@ def driver(needs: GpuNeeds, machine: Machine) -> Finding:
     if least is not None and numbers(found) < numbers(least):
         detail = f"{found}, and TensorRT-LLM {needs.release} on {needs.gpu} needs {least} or newer"
         return Finding("driver", "fail", detail, UPDATE)
+    if needs.shipped is not None and numbers(found) < numbers(needs.shipped) and not _runs_what_is_installed(machine):
+        detail = f"{found}, and the images with TensorRT-LLM {needs.release} were built for {needs.shipped}"
+        return Finding("driver", "warn", detail, f"{UPDATE}, or rely on CUDA forward compatibility (data-centre GPUs)")
     return Finding("driver", "ok", f"{found}, {least} or newer needed" if least else found)
 
 
@@ -51,6 +55,12 @@ def cuda(needs: GpuNeeds, machine: Machine) -> Finding:
         detail = f"CUDA {installed} on a driver for {runs}: kernels that are compiled at run time may fail"
         return Finding("cuda", "warn", detail, UPDATE)
     return Finding("cuda", "ok", f"{installed} installed, the driver runs up to {runs}")
+
+
+def _runs_what_is_installed(machine: Machine) -> bool:
+    """Under forward compatibility nvidia-smi gives the CUDA of the compatibility libraries."""
+    runs, installed = machine.nvidia.cuda, machine.cuda_installed
+    return runs is not None and installed is not None and numbers(runs) >= numbers(installed)[:2] > ()
 
 
 def gpu(needs: GpuNeeds, machine: Machine) -> Finding:
@@ -116,11 +126,6 @@ def memory(needs: GpuNeeds, machine: Machine) -> Finding:
 
 def described(device: Device) -> str:
     return f"{device.name} (SM {device.sm if device.sm is not None else 'unknown'})"
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """``580.95.05`` as (580, 95, 5); empty for what is no version."""
-    return tuple(int(part) for part in version.split(".")) if VERSION.fullmatch(version) else ()
 
 
 def named(device: Device, gpu_name: str) -> bool:

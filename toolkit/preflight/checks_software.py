@@ -8,19 +8,19 @@ from toolkit.preflight.machine import Machine, Vocabulary
 from toolkit.preflight.needs import GpuNeeds
 
 TRTLLM = "tensorrt-llm"
-RELEASE_IMAGE = "nvcr.io/nvidia/tensorrt-llm/release"
 
 
 def release(needs: GpuNeeds, machine: Machine) -> Finding:
     """What pip says is installed; a build tag after ``+`` is none of the release's."""
     found = machine.packages.get(TRTLLM)
-    image = f"run trtkit inside {RELEASE_IMAGE}:{needs.release}"
     if found is None:
         detail = f"TensorRT-LLM is not installed for {machine.python}, and the recipe is for {needs.release}"
-        return Finding("release", "fail", detail, image.capitalize().replace("Trtkit", "trtkit"))
-    if found.partition("+")[0] != needs.release:
+        return Finding("release", "fail", detail, f"Run trtkit inside {needs.image}")
+    number = found.partition("+")[0]
+    if number != needs.release:
         detail = f"TensorRT-LLM {found} is installed, and the recipe is for {needs.release}"
-        return Finding("release", "fail", detail, f"--set target.release={found.partition('+')[0]}, or {image}")
+        other = f"--set target.release={number}, or run" if number in needs.releases else "Run"
+        return Finding("release", "fail", detail, f"{other} trtkit inside {needs.image}")
     return Finding("release", "ok", f"TensorRT-LLM {found}")
 
 
@@ -47,16 +47,15 @@ def loader(feature: Feature, machine: Machine) -> Finding:
     return Finding("loader", "ok", f"{what} is there")
 
 
-def triton(machine: Machine, cpu: bool) -> Finding:
+def triton(needs: GpuNeeds | None, machine: Machine) -> Finding:
+    """The CPU runtime serves through Triton alone; TensorRT-LLM has a server of its own, too."""
     found = machine.triton
     if found.problem is None:
         return Finding("triton", "ok", found.detail)
-    # TensorRT-LLM serves without Triton too
-    fix = (
-        found.fix
-        or "For Triton use an image nvcr.io/nvidia/tritonserver:YY.MM-trtllm-python-py3; trtllm-serve needs none"
-    )
-    return Finding("triton", "fail" if cpu else "warn", found.problem, fix)
+    if needs is None:
+        return Finding("triton", "fail", found.problem, found.fix)
+    image = f"Use the image {needs.triton_image}" if needs.triton_image else "No Triton image is known for this release"
+    return Finding("triton", "warn", found.problem, f"{image}; trtllm-serve needs no Triton")
 
 
 def tokenizer(machine: Machine, to_fetch: bool) -> Finding:

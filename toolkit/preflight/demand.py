@@ -8,6 +8,7 @@ from toolkit.plan.types import Plan
 from toolkit.preflight.finding import Finding, Status
 from toolkit.preflight.known import Feature, load_known
 from toolkit.preflight.needs import CPU_SHM, GPU_SHM, GpuNeeds, Needs
+from toolkit.preflight.version import newest, oldest
 from toolkit.recipe import Recipe
 from toolkit.trtllm import load_targets
 
@@ -16,10 +17,10 @@ HARMONY = "GptOssForCausalLM"
 
 def needs_of(recipe: Recipe) -> Needs:
     """Plan ``recipe`` and say what it needs. Raises ``PlanError`` for a release or a GPU that trtkit does not know."""
-    gpu = _gpu(recipe)
     plan, finding = _plan(recipe)
+    gpu = _gpu(recipe, plan)
     serve = recipe.serve
-    ports = {"gRPC": serve.grpc_port, "HTTP": serve.http_port, "metrics": serve.metrics_port}
+    ports = {"grpc": serve.grpc_port, "http": serve.http_port, "metrics": serve.metrics_port}
     return Needs(
         plan=finding,
         output=recipe.engine.output,
@@ -33,20 +34,28 @@ def needs_of(recipe: Recipe) -> Needs:
     )
 
 
-def _gpu(recipe: Recipe) -> GpuNeeds | None:
+def _gpu(recipe: Recipe, plan: Plan | None) -> GpuNeeds | None:
     target, parallel = recipe.target, recipe.target.parallel
-    if target.runtime == "cpu":
+    if target.release is None or target.gpu is None:
         return None
-    assert target.release is not None
-    assert target.gpu is not None
     targets = load_targets()
-    targets.release(target.release)
+    gpu, images = targets.gpu(target.gpu), targets.images_for(targets.release(target.release).name)
+    own = [image.reference for image in images if image.kind == "release"]
+    triton = [image.reference for image in images if image.kind == "triton"]
     return GpuNeeds(
         release=target.release,
         gpu=target.gpu,
-        sm=targets.gpu(target.gpu).sm,
+        sm=gpu.sm,
         count=parallel.tp * parallel.pp,
-        known={name: gpu.sm for name, gpu in targets.gpus.items()},
+        known={name: known.sm for name, known in targets.gpus.items()},
+        releases=tuple(targets.releases),
+        image=own[0],
+        triton_image=triton[0] if triton else None,
+        memory=gpu.memory_bytes,
+        driver=newest((gpu.driver_min, load_known().driver_for(plan.architecture) if plan else None)),
+        shipped=oldest(image.driver for image in images),
+        # no layout does better than an even split
+        weights=plan.output_bytes // (parallel.tp * parallel.pp) if plan else None,
     )
 
 

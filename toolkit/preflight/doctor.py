@@ -34,7 +34,7 @@ def judge(needs: Needs, machine: Machine) -> list[Finding]:
     findings.append(checks_software.tokenizer(machine, checks_host.to_fetch(needs, machine)))
     if machine.vocabulary is not None:
         findings.append(checks_software.harmony(machine.vocabulary))
-    return [*findings, checks_software.triton(machine, needs.gpu is None), checks_host.ports(machine)]
+    return [*findings, checks_software.triton(needs.gpu, machine), checks_host.ports(machine)]
 
 
 def _of_gpu(needs: Needs, gpu: GpuNeeds, machine: Machine) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""The loader of ``data/probes.yaml``: loader features to look for, packages that break, Harmony's vocabulary."""
+"""The loader of ``data/probes.yaml``: loader features, packages that break, drivers, Harmony."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ class BadPackage(Fact):
     fix: str
 
 
+class Driver(Fact):
+    """The oldest driver that runs ``architecture``."""
+
+    architecture: str
+    least: str
+
+
 class HarmonyFile(Fact):
     file: str
     url: str
@@ -50,11 +57,15 @@ class Known(BaseModel):
     checked: str
     features: tuple[Feature, ...]
     packages: tuple[BadPackage, ...]
+    drivers: tuple[Driver, ...]
     harmony: HarmonyFile
 
     def features_for(self, architecture: str, weights: str) -> tuple[Feature, ...]:
         wanted = (architecture, weights)
         return tuple(feature for feature in self.features if (feature.architecture, feature.weights) == wanted)
+
+    def driver_for(self, architecture: str) -> str | None:
+        return next((driver.least for driver in self.drivers if driver.architecture == architecture), None)
 
 
 @cache

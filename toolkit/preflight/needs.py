@@ -18,21 +18,33 @@ GPU_SHM = GIB
 
 @dataclass(frozen=True, slots=True)
 class GpuNeeds:
-    """``known`` has the SM of every GPU that a recipe may name; bytes; ``weights`` at least, of one GPU."""
+    """``known`` has the SM of every GPU, ``releases`` every release that a recipe may name.
+
+    ``memory`` of a GPU and ``weights`` of a rank (at least) in bytes. ``driver`` is the oldest that works, ``shipped``
+    the one that the release's images were built with; ``image`` is TensorRT-LLM's own, ``triton_image`` the newest
+    Triton with this release.
+    """
 
     release: str
     gpu: str
     sm: int
     count: int
     known: Mapping[str, int]
+    releases: tuple[str, ...]
+    image: str
+    triton_image: str | None = None
     memory: int | None = None
     driver: str | None = None
+    shipped: str | None = None
     weights: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """``gpu`` is None for the CPU runtime; ``plan`` says whether the target can load the checkpoint at all."""
+    """``gpu`` is None for the CPU runtime; ``plan`` says whether the target can load the checkpoint at all.
+
+    ``shm`` and ``output_bytes`` in bytes; ``ports`` are the fixed ones, by the names that ``serving.ports`` has.
+    """
 
     plan: Finding
     output: Path

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from toolkit.preflight.command import Answer, run
 from toolkit.preflight.machine import Device, Nvidia
+from toolkit.preflight.version import VERSION
 
 FIELDS = ("index", "name", "uuid", "driver_version", "compute_cap", "memory.total", "memory.free", "mig.mode.current")
 QUERY = ("nvidia-smi", f"--query-gpu={','.join(FIELDS)}", "--format=csv,noheader,nounits")
@@ -14,7 +15,6 @@ REPORT = ("nvidia-smi", "-q", "-d", "MEMORY")  # its head has the CUDA version, 
 TIMEOUT_S = 20.0
 MIB = 1 << 20
 NUMBER = re.compile(r"[0-9]{1,9}")
-VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 NOT_ON_PATH = "no nvidia-smi on PATH"
 HANGS = f"nvidia-smi did not answer within {TIMEOUT_S:g} s"
 UNREADABLE = "nvidia-smi printed a line that is not understood"

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import write_checkpoint
+from toolkit import recipe as recipes
+from toolkit.errors import PlanError
+from toolkit.preflight.demand import needs_of
+from toolkit.preflight.finding import Finding
+from toolkit.preflight.known import load_known
+from toolkit.preflight.needs import CPU_SHM, GPU_SHM, Needs
+from toolkit.trtllm import load_targets
+
+B200 = ("target.runtime=tensorrt-llm", "target.release=1.2.1", "target.gpu=b200")
+
+
+def ask(root: Path, name: str, *overrides: str) -> Needs:
+    return needs_of(recipes.load(root / "recipes" / name, overrides))
+
+
+def test_the_cpu_runtime(root: Path) -> None:
+    asked = ask(root, "tiny-gpt-oss/cpu.yaml", "serve.grpc_port=8001")
+    assert asked == Needs(
+        plan=Finding("plan", "ok", "the target loads the checkpoint as it is"),
+        output=Path("build/tiny-gpt-oss-cpu"),
+        gpu=None,
+        shm=CPU_SHM,
+        output_bytes=4_765_584,
+        ports={"grpc": 8001},
+    )
+
+
+def test_a_gpu_target(root: Path) -> None:
+    asked = ask(root, "gpt-oss-120b/b200.yaml", "target.parallel.tp=2", "target.parallel.ep=2")
+    assert asked.plan == Finding("plan", "ok", "the target loads the checkpoint after a change")
+    assert (asked.shm, asked.repo, asked.harmony) == (GPU_SHM, "Firworks/gpt-oss-120b-nvfp4", True)
+    assert asked.features == load_known().features
+    gpu = asked.gpu
+    assert gpu is not None
+    assert (gpu.release, gpu.gpu, gpu.sm, gpu.count) == ("1.2.1", "b200", 100, 2)
+    assert (gpu.known["h200"], gpu.known["dgx-spark"]) == (90, 121)
+    assert {"1.1.0", "1.2.1"} <= set(gpu.releases)
+    assert gpu.image == "nvcr.io/nvidia/tensorrt-llm/release:1.2.1"
+    assert gpu.triton_image == "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
+    assert gpu.memory == load_targets().gpu("b200").memory_bytes
+    assert (gpu.driver, gpu.shipped) == ("575", "590.44.01")
+    assert gpu.weights is not None
+    assert asked.output_bytes is not None
+    assert asked.output_bytes / 2 <= gpu.weights + 1 <= asked.output_bytes
+
+
+def test_a_release_without_an_image_of_triton(root: Path) -> None:
+    gpu = ask(root, "tiny-gpt-oss/cpu.yaml", *B200, "target.release=1.3.0rc20").gpu
+    assert gpu is not None
+    assert (gpu.image, gpu.triton_image) == ("nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc20", None)
+    assert gpu.shipped is None
+
+
+def test_a_target_that_refuses(root: Path) -> None:
+    asked = ask(root, "tiny-gpt-oss/cpu.yaml", *B200, "target.release=1.0.0")
+    assert (asked.plan.name, asked.plan.status) == ("plan", "fail")
+    assert "1.0.0" in asked.plan.detail
+    assert asked.plan.fix == "Type: trtkit plan RECIPE, for the ways out"
+    assert (asked.output_bytes, asked.features, asked.harmony) == (None, (), False)
+    assert asked.gpu is not None
+    assert asked.gpu.weights is None
+
+
+def test_a_checkpoint_that_is_not_here(root: Path, tmp_path: Path) -> None:
+    asked = ask(root, "tiny-gpt-oss/cpu.yaml", f"checkpoint.path={tmp_path / 'nothing'}")
+    assert asked.plan.status == "fail"
+    assert asked.plan.detail == f"{tmp_path / 'nothing'}: no such folder"
+
+
+def test_a_damaged_checkpoint(root: Path, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "checkpoint", {})
+    asked = ask(root, "tiny-gpt-oss/cpu.yaml", f"checkpoint.path={folder}")
+    assert asked.plan.status == "fail"
+    assert asked.plan.detail.startswith(f"{folder}: ")
+
+
+def test_a_hub_checkpoint_that_is_not_here_is_no_failure(root: Path) -> None:
+    asked = ask(root, "gpt-oss-120b/b200.yaml", "checkpoint.repo=owner/unheard-of")
+    assert (asked.plan.status, asked.repo) == ("skip", "owner/unheard-of")
+
+
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [("target.release=9.9", "unknown TensorRT-LLM release '9.9'"), ("target.gpu=b20", "unknown GPU 'b20'")],
+)
+def test_what_nobody_knows(root: Path, override: str, what: str) -> None:
+    with pytest.raises(PlanError, match=what):
+        ask(root, "tiny-gpt-oss/cpu.yaml", *B200, override)

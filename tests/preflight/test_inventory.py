@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import importlib.util
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.preflight.made_up import fake_nvidia_smi
+from toolkit.preflight import inventory
+from toolkit.preflight.finding import Finding
+from toolkit.preflight.inventory import examine
+from toolkit.preflight.machine import Part
+
+
+def by_name() -> dict[str, Finding]:
+    return {finding.name: finding for finding in examine()}
+
+
+def test_what_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(inventory, "cpu_triton", lambda: Part("nvidia-pytriton 0.7.0 at /site/pytriton"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(
+        inventory, "versions", lambda: {"python": "3.11.7", "numpy": np.__version__, "tensorrt-llm": None}
+    )
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert examine() == [
+        Finding("python", "ok", f"3.11.7 on {platform.system()} {platform.machine()}"),
+        Finding("cpu", "ok", f"CPU runtime with NumPy {np.__version__}, 2 cores; codecs: NumPy"),
+        Finding("triton", "ok", "nvidia-pytriton 0.7.0 at /site/pytriton"),
+        Finding("report", "skip", "missing altair, vl_convert", "Type: pip install 'trtkit[report]'"),
+        Finding("gpu", "skip", "no nvidia-smi on PATH"),
+        Finding("tensorrt", "skip", "comes with NVIDIA's containers"),
+    ]
+
+
+def test_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fake_nvidia_smi(tmp_path)
+    assert by_name()["gpu"] == Finding("gpu", "ok", "NVIDIA H100 80GB HBM3 (SM 90); driver 580.159.04, CUDA 13.0")
+
+
+def test_a_driver_that_fails_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fake_nvidia_smi(tmp_path, query="No devices were found\n", code=6)
+    assert by_name()["gpu"] == Finding("gpu", "skip", "nvidia-smi: No devices were found")
+
+
+def test_no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "cpu_triton", lambda: Part(problem="no such package", fix="Type: pip install it"))
+    assert by_name()["triton"] == Finding("triton", "skip", "no such package", "Type: pip install it")
+
+
+def test_tensorrt_llm(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"python": "3.12.3", "numpy": "1.26.4", "tensorrt-llm": "1.2.1", "nvidia-pytriton": None}
+    monkeypatch.setattr(inventory, "versions", lambda: found)
+    assert by_name()["tensorrt"] == Finding("tensorrt", "ok", "tensorrt-llm 1.2.1")
