@@ -73,3 +73,9 @@ def test_a_rank_with_full_layers_is_fuller_than_one_with_as_many_windows() -> No
 def test_one_more_token(model: Geometry, per_token: int) -> None:
     assert kv_bytes_per_token(model, element_bytes=1) == per_token
     assert kv_bytes(model, 5001, element_bytes=1) - kv_bytes(model, 5000, element_bytes=1) == per_token
+
+
+def test_part_of_a_byte_is_a_byte() -> None:
+    tiny = replace(LLAMA, layers=1, windows=(None,), kv_heads=1, head_dim=1)
+    assert kv_bytes(tiny, 1, element_bytes=0.5625) == 2
+    assert kv_bytes_per_token(tiny, element_bytes=0.5625) == 2
