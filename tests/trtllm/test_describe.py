@@ -17,13 +17,14 @@ def test_the_tables() -> None:
         "Triton images",
         "Facts as of 2026-11-24. One with its sources: trtkit targets NAME",
     ]
-    assert text[1:8] == [
+    assert text[1:9] == [
         "                      gpt-oss  NVFP4 gpt-oss  trtllm-build  ModelOpt's JSON read"
         "                    MoE default",
         "  1.0.0               no       no             legacy        hf_quant_config.json                    CUTLASS",
         "  1.1.0               yes      no             legacy        hf_quant_config.json                    CUTLASS",
         "  1.2.0, 1.2.1        yes      unverified     legacy        hf_quant_config.json                    CUTLASS",
-        "  1.3.0rc0 to rc20    yes      expected       deprecated    hf_quant_config.json                    AUTO",
+        "  1.3.0rc0, 1.3.0rc1  yes      expected       deprecated    hf_quant_config.json                    CUTLASS",
+        "  1.3.0rc2 to rc20    yes      expected       deprecated    hf_quant_config.json                    AUTO",
         "  1.3.0rc21 to rc29   yes      expected       removed       hf_quant_config.json, else config.json  AUTO",
         "  1.4.0rc0, 1.4.0rc1  yes      expected       removed       hf_quant_config.json, else config.json  AUTO",
     ]
@@ -72,7 +73,7 @@ def test_a_release_with_its_images_and_facts() -> None:
     targets = load_targets()
     text = list(lines_of(targets, targets.find("1.3.0rc22")))
     assert text[:13] == [
-        "TensorRT-LLM 1.3.0rc22: release candidates without the TensorRT backend",
+        "TensorRT-LLM 1.3.0rc22: candidates without the TensorRT backend",
         "  gpt-oss           yes",
         "  NVFP4 gpt-oss     expected",
         "  TensorRT backend  no",

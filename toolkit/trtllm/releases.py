@@ -15,7 +15,6 @@ class Accepts(Record):
     ``gpt_oss_nvfp4``: whether ``load_nvfp4_weights`` is in it: ``expected`` from the merge date, ``unverified`` where
     the date settles nothing; ``confirm`` is then the command that settles it inside the container.
     ``inline_quant_config``: ``config.json: quantization_config`` of ModelOpt is read, not only hf_quant_config.json.
-    ``llm_args``: key of the LLM arguments that the era knows.
     """
 
     title: str
@@ -25,7 +24,6 @@ class Accepts(Record):
     trtllm_build: Literal["legacy", "deprecated", "removed"]
     inline_quant_config: bool
     moe_default: Literal["CUTLASS", "AUTO"]
-    llm_args: str
     confirm: str | None = None
     facts: Mapping[str, Fact]
 
