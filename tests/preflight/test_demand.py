@@ -74,6 +74,12 @@ def test_a_checkpoint_that_is_not_here(root: Path, tmp_path: Path) -> None:
     assert asked.plan.detail == f"{tmp_path / 'nothing'}: no such folder"
 
 
+def test_a_recipe_that_cannot_be_planned(root: Path, tmp_path: Path) -> None:
+    asked = ask(root, "tiny-gpt-oss/cpu.yaml", f"checkpoint.tokenizer={tmp_path}")
+    assert asked.plan.status == "fail"
+    assert "tokenizer.json" in asked.plan.detail
+
+
 def test_a_damaged_checkpoint(root: Path, tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "checkpoint", {})
     asked = ask(root, "tiny-gpt-oss/cpu.yaml", f"checkpoint.path={folder}")

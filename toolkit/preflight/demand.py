@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from toolkit.errors import CheckpointError
+from toolkit.errors import CheckpointError, PlanError
 from toolkit.plan.source import plan_recipe
 from toolkit.plan.types import Plan
-from toolkit.preflight.finding import Finding, Status
+from toolkit.preflight.finding import Finding
 from toolkit.preflight.known import Feature, load_known
 from toolkit.preflight.needs import CPU_SHM, GPU_SHM, GpuNeeds, Needs
 from toolkit.preflight.version import newest, oldest
@@ -63,10 +63,10 @@ def _plan(recipe: Recipe) -> tuple[Plan | None, Finding]:
     """The plan, unless the target refuses or the checkpoint cannot be read; what is not downloaded is no failure."""
     try:
         plan = plan_recipe(recipe)
-    except CheckpointError as error:
-        status: Status = "fail" if recipe.checkpoint.path else "skip"
+    except (CheckpointError, PlanError) as error:
+        to_fetch = recipe.checkpoint.repo is not None and isinstance(error, CheckpointError)
         detail = f"{error.where}: {error.what}" if error.where else error.what
-        return None, Finding("plan", status, detail, error.hint)
+        return None, Finding("plan", "skip" if to_fetch else "fail", detail, error.hint)
     if plan.refusals:
         return None, Finding("plan", "fail", plan.refusals[0].what, "Type: trtkit plan RECIPE, for the ways out")
     changes = {"loads": "loads the checkpoint as it is", "after-change": "loads the checkpoint after a change"}
