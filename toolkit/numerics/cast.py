@@ -51,6 +51,13 @@ class Cast:
     report: Report
 
 
+def check_shapes(blocks: tuple[int, ...], scales: tuple[int, ...]) -> None:
+    """Raises CheckpointError unless these are shapes that ``mxfp4_to_nvfp4`` takes."""
+    if len(blocks) < 3 or blocks != (*scales, _BLOCK_BYTES):
+        what = f"MXFP4 scales of shape {list(scales)} do not fit blocks of shape {list(blocks)}"
+        raise CheckpointError(f"{what}: they would be [..., N, K/32] and [..., N, K/32, {_BLOCK_BYTES}]")
+
+
 def tensor_exponent(scales: Bytes) -> int:
     """m of the whole tensor's ``scales`` (E8M0, any shape); CheckpointError with the position of one that is NaN."""
     largest = int(scales.max(initial=0))
@@ -66,9 +73,7 @@ def mxfp4_to_nvfp4(blocks: Bytes, scales: Bytes, *, exponent: int | None = None)
     A part needs the whole tensor's ``tensor_exponent`` as ``exponent``. The scratch is a few MB, whatever the size.
     Raises CheckpointError for shapes that do not fit and for a scale that is NaN.
     """
-    if blocks.ndim < 3 or blocks.shape != (*scales.shape, _BLOCK_BYTES):
-        what = f"MXFP4 scales of shape {list(scales.shape)} do not fit blocks of shape {list(blocks.shape)}"
-        raise CheckpointError(f"{what}: they would be [..., N, K/32] and [..., N, K/32, {_BLOCK_BYTES}]")
+    check_shapes(blocks.shape, scales.shape)
     least = tensor_exponent(scales)
     m = least if exponent is None else exponent
     if least > m:

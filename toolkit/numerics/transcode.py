@@ -82,7 +82,7 @@ def nvfp4_to_mxfp4(packed: Bytes, scale: Bytes, scale_2: float, *, axis: nvfp4.A
     shapes that do not fit, for a block scale that is NaN or negative (with its position), and for a ``scale_2`` that is
     not above 0 or makes FP32 overflow.
     """
-    _check_shapes(packed, scale, axis)
+    check_shapes(packed.shape, scale.shape, axis)
     tables = tables_for(float(scale_2))
     packed_LNP, scale_LNS = _rows(packed, axis), _rows(scale, axis)
     count, rows, row_bytes = packed_LNP.shape
@@ -193,17 +193,18 @@ def _rows(array: Bytes, axis: nvfp4.Axis) -> Bytes:
     return array.reshape(prod(lead), before, last).swapaxes(-1, -2)
 
 
-def _check_shapes(packed: Bytes, scale: Bytes, axis: nvfp4.Axis) -> None:
-    if packed.ndim < 2:
-        raise CheckpointError(f"NVFP4 weights packed as {list(packed.shape)} are no matrix")
-    if packed.shape[axis] % _BLOCK_BYTES:
-        what = f"K of NVFP4 weights packed as {list(packed.shape)} is {2 * packed.shape[axis]}"
+def check_shapes(packed: tuple[int, ...], scale: tuple[int, ...], axis: nvfp4.Axis) -> None:
+    """Raises CheckpointError unless these are shapes that ``nvfp4_to_mxfp4`` takes."""
+    if len(packed) < 2:
+        raise CheckpointError(f"NVFP4 weights packed as {list(packed)} are no matrix")
+    if packed[axis] % _BLOCK_BYTES:
+        what = f"K of NVFP4 weights packed as {list(packed)} is {2 * packed[axis]}"
         raise CheckpointError(f"{what}, not a multiple of {mxfp4.BLOCK}")
-    expected = list(packed.shape)
+    expected = list(packed)
     expected[axis] //= _HALF_BYTES
-    if list(scale.shape) != expected:
-        what = f"NVFP4 block scales of shape {list(scale.shape)} do not fit packed weights of shape"
-        raise CheckpointError(f"{what} {list(packed.shape)}: they would be {expected}")
+    if list(scale) != expected:
+        what = f"NVFP4 block scales of shape {list(scale)} do not fit packed weights of shape {list(packed)}"
+        raise CheckpointError(f"{what}: they would be {expected}")
 
 
 def _refuse_block_scale(scale: Bytes, first: int) -> None:
