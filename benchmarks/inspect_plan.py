@@ -129,10 +129,12 @@ def write_sparse(path: Path, part: Sequence[TensorInfo]) -> None:
 
 
 def run(argv: Sequence[str]) -> tuple[float, float]:
-    """(seconds, MB resident at most) of one process; raises ``CalledProcessError`` if it fails."""
+    """(seconds, MB resident at most) of one process; ends this one with its words if it fails."""
     begin = time.perf_counter()
-    done = subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     seconds = time.perf_counter() - begin
+    if done.returncode:
+        sys.exit(f"{' '.join(argv[3:])}: exit status {done.returncode}\n{done.stderr}")
     return seconds, int(done.stderr.split()[-1]) * 1024 / 1e6
 
 

@@ -116,11 +116,22 @@ def test_progress_ends_at_the_bytes_of_what_is_read(sample: Path) -> None:
     assert done[-1] == total
 
 
-def test_shapes_without_whole_blocks_are_said_to_be_skipped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(64, 44), (64, 0), (0, 48), (48,)])
+def test_shapes_without_whole_blocks_are_said_to_be_skipped(tmp_path: Path, shape: tuple[int, ...]) -> None:
     variant = made(LLAMA, Layout("nvfp4", "nvfp4"), quant_algo="NVFP4", group_size=16, exclude_modules=["lm_head"])
-    variant.tensors[DOWN + "weight"] = ("U8", np.zeros((64, 44), np.uint8))
+    variant.tensors[DOWN + "weight"] = ("U8", np.zeros(shape, np.uint8))
     deep = deep_of(variant.write(tmp_path / "m"))
     assert (len(deep.modules), deep.skipped) == (6, (DOWN[:-1],))
+
+
+def test_fused_experts_without_columns_are_skipped(tmp_path: Path) -> None:
+    name = "l.0.experts.gate_up_proj"
+    empty = {
+        name: ("U8", np.zeros((4, 8, 0), np.uint8)),
+        f"{name}_weight_scale": ("F8_E4M3", np.zeros((4, 1, 0), np.uint8)),
+    }
+    variant = Variant({**empty, f"{name}_weight_scale_2": ("F32", np.ones((), "<f4"))}, {"architectures": ["A"]}, None)
+    assert deep_of(variant.write(tmp_path / "m")).skipped == (name,)
 
 
 @pytest.fixture

@@ -75,7 +75,8 @@ def modules(tensors: Mapping[str, TensorInfo]) -> tuple[Module, ...]:
     parts: dict[str, dict[str, TensorInfo]] = {}
     for name, info in tensors.items():
         stem, role = _split(name, tensors)
-        parts.setdefault(stem, {})[role] = info
+        roles = parts.setdefault(stem, {})
+        roles[name if role in roles else role] = info  # X.weight_scale and X_weight_scale may both be there
     return tuple(_module(name, roles) for name, roles in parts.items())
 
 

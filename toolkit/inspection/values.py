@@ -97,6 +97,8 @@ def add(values: Iterable[Values]) -> Values:
 
 def _has_whole_blocks(module: Module) -> bool:
     shape = _weight(module).shape
+    if 0 in shape:
+        return False
     if module.format == "mxfp4":
         return len(shape) >= 2 and shape[-1] == _BLOCK_BYTES["mxfp4"]
     return len(shape) >= 2 and shape[k_axis(module)] % _BLOCK_BYTES[module.format] == 0
