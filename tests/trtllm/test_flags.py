@@ -224,18 +224,3 @@ def test_whatever_is_typed_is_one_line_or_fine(tool: str, release: str, argv: li
     except PlanError as error:
         shown = (str(error),)
     assert all(len(line.splitlines()) == 1 for line in shown)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        {"default": "nowhere"},
-        {"values": {"--a": {"source": "s", "allowed": ("x",)}}},
-        {"deprecated": {"--a": {"since": "1.2.0", "text": "t"}}},
-        {"groups": ({"source": "s", "flags": {"--a": None}},), "means": {"--a": "--b"}},
-        {"groups": ({"source": "s", "flags": {"--a": None, "--b --a": None}},)},
-    ],
-)
-def test_a_table_that_contradicts_itself_is_refused(command: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="1 validation error for Command"):
-        Command.model_validate(command)

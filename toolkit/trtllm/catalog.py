@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
+from toolkit.trtllm.facts import Record, read
 from toolkit.trtllm.span import Span, order
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Group(Span):
@@ -32,7 +27,7 @@ class Group(Span):
         return self
 
 
-class Renamed(Strict):
+class Renamed(Record):
     """``old`` is wrong in every release; ``new`` is what it is called."""
 
     old: str
@@ -40,7 +35,7 @@ class Renamed(Strict):
     source: str
 
 
-class Words(Strict):
+class Words(Record):
     """The few words that an argument takes; ``added`` and ``removed`` name the release of single words."""
 
     source: str
@@ -62,12 +57,12 @@ class Words(Strict):
         return self
 
 
-class Note(Strict):
+class Note(Record):
     key: str
     text: str
 
 
-class File(Strict):
+class File(Record):
     """``data/llm_args.yaml`` as written."""
 
     checked: str
@@ -114,9 +109,7 @@ class Catalog:
 
 @cache
 def load_catalog() -> Catalog:
-    text = (files("toolkit.trtllm") / "data" / "llm_args.yaml").read_text(encoding="utf-8")
-    data = yaml.safe_load(text)
-    return build_catalog(File.model_validate({**data, "checked": str(data["checked"])}))
+    return build_catalog(File.model_validate(read("llm_args")))
 
 
 def build_catalog(file: File) -> Catalog:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Literal, Self
 
-import yaml
 from pydantic import model_validator
 
-from toolkit.trtllm.catalog import Strict, Words
+from toolkit.trtllm.catalog import Words
+from toolkit.trtllm.facts import Record, read
 from toolkit.trtllm.span import Span, order
 
 Takes = Literal["nothing", "value", "two", "many"]
@@ -27,7 +26,7 @@ class FlagGroup(Span):
     flags: Mapping[str, Default]
 
 
-class Deprecated(Strict):
+class Deprecated(Record):
     since: str
     text: str
 
@@ -79,7 +78,7 @@ class Command(Span):
         return self
 
 
-class File(Strict):
+class File(Record):
     """``data/flags.yaml`` as written."""
 
     checked: str
@@ -88,5 +87,4 @@ class File(Strict):
 
 @cache
 def load_flags() -> File:
-    data = yaml.safe_load((files("toolkit.trtllm") / "data" / "flags.yaml").read_text(encoding="utf-8"))
-    return File.model_validate({**data, "checked": str(data["checked"])})
+    return File.model_validate(read("flags"))

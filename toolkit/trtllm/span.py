@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from toolkit.errors import PlanError
+from toolkit.trtllm.facts import Record
 
 _RELEASE = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:rc(\d+))?(?:\.post\d+)?", re.ASCII)
 FINAL = 1 << 30
@@ -25,10 +26,8 @@ def order(release: str) -> tuple[int, int, int, int]:
     return int(major), int(minor), int(patch), FINAL if candidate is None else int(candidate)
 
 
-class Span(BaseModel):
+class Span(Record):
     """``added`` and ``removed`` are None where no text names the release: then nothing is refused for its age."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     added: str | None = None
     removed: str | None = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from toolkit.trtllm.facts import Record, read
 
 Profile = Literal["latency", "throughput"]
 Weights = Literal["nvfp4", "mxfp4", "bf16", "fp8"]
@@ -26,10 +26,8 @@ class Parallel(NamedTuple):
     attention_dp: bool
 
 
-class Entry(BaseModel):
+class Entry(Record):
     """One published configuration; ``args`` is the whole file, ``weights`` what it was tuned with."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Literal["gpt-oss", "llama", "qwen3-moe"]
     model: str
@@ -67,8 +65,7 @@ class Tuned:
 @cache
 def entries() -> tuple[Entry, ...]:
     """Every published configuration, best first within one model, GPU and profile."""
-    data = yaml.safe_load((files("toolkit.trtllm") / "data" / "tuned.yaml").read_text(encoding="utf-8"))
-    return tuple(Entry.model_validate(entry) for entry in data["entries"])
+    return tuple(Entry.model_validate(entry) for entry in read("tuned")["entries"])
 
 
 def find(
