@@ -123,7 +123,7 @@ def test_every_old_name_is_refused_in_every_release_with_the_name_of_that_releas
             "Leave it out: it belongs to the TensorRT backend",
         ),
         ("env_overrides", {"A": "1"}, ("1.2.0",), ("1.1.0",), "take release 1.2.0 or later"),
-        ("moe_config", {"backend": "AUTO"}, ("1.2.0",), ("1.1.0",), "It takes CUTLASS, TRTLLM"),
+        ("moe_config", {"backend": "AUTO"}, ("1.3.0rc2",), ("1.1.0", "1.2.1", "1.3.0rc0"), "It takes CUTLASS, TRTLLM"),
         ("moe_config", {"backend": "trtllm"}, (), RELEASES, "Did you mean TRTLLM?"),
         ("kv_cache_config", {"dtype": "fp4"}, (), RELEASES, "It takes auto, fp8, nvfp4"),
         ("nvfp4_gemm_config", {"allowed_backends": ["cutlass", "cublas"]}, (), ("1.2.1",), "Did you mean cublaslt?"),
