@@ -45,8 +45,8 @@ _NOTHING = -1000  # the exponent that zero needs
 _LEAST, _BIAS = -127, 127
 _ONE, _EIGHT_POWERS = np.float64(1).view(np.int64), 55  # float64 bits of 1.0; they grow by 1 << 55 with each factor 256
 _LOWEST, _STEPS = -5, 12
-"""Exponents that a table row exists for, counted from the one that holds 6 · scale: 5 below is what a block with no
-magnitude above 0.5 can come to; 6 above, every code is 0 and stays 0."""
+"""Exponents that a table row exists for, counted from the one that holds 6 · scale. 5 below is E - 1 of a block with
+nothing above code 1; from 5 above on every code is 0, and 6 above that is so one exponent lower, too."""
 _HINT = "Quantise the model again, or fetch the file again"
 
 F64 = NDArray[np.float64]
@@ -108,11 +108,12 @@ def transcode_blocks(packed_BP: Bytes, scale_BH: Bytes, tables: Tables, blocks_B
     scale_HB = scale_BH.T.astype(np.intp)
     largest_HB = counts_HB.astype(np.float64).view(np.int64) - _ONE >> _EIGHT_POWERS
     exponent_B = np.maximum(np.take(tables.fit, scale_HB * 8 + largest_HB, mode="clip").max(axis=0), _LEAST)
-    step_0_HB = np.take(tables.full, scale_HB, mode="clip") + _LOWEST
-    row_HB = _table_rows(scale_HB, exponent_B - step_0_HB)
+    step_HB = exponent_B - np.take(tables.full, scale_HB, mode="clip") - _LOWEST
+    row_HB = scale_HB * _STEPS + np.clip(step_HB, 0, _STEPS - 1)
     gain_B = np.einsum("hbm,hbm->b", np.take(tables.gain, row_HB, axis=0, mode="clip"), times_HBM)
-    exponent_B -= (gain_B < 0) & (exponent_B > _LEAST)
-    row_HB = _table_rows(scale_HB, exponent_B - step_0_HB)
+    lower_B = (gain_B < 0) & (exponent_B > _LEAST)
+    exponent_B -= lower_B
+    row_HB -= lower_B  # a half of zeros may slip to another scale's row: zero is zero in all of them
     error_B = np.einsum("hbm,hbm->b", np.take(tables.error, row_HB, axis=0, mode="clip"), times_HBM)
     norm = np.einsum("hbm,hbm->", np.take(tables.power, scale_HB, axis=0, mode="clip"), times_HBM)
     index_BHP = np.take(tables.place, row_HB.T, axis=0, mode="clip")
@@ -131,11 +132,6 @@ def _count_magnitudes(packed_BP: Bytes) -> NDArray[np.uint64]:
         counts_B += words_BW[:, 4 * half + 2]
         counts_B += words_BW[:, 4 * half + 3]
     return counts_HB
-
-
-def _table_rows(scale_HB: NDArray[np.intp], step_HB: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Beyond the last step nothing changes; before the first is only a half of zeros beside one that is not."""
-    return scale_HB * _STEPS + np.clip(step_HB, 0, _STEPS - 1)
 
 
 @lru_cache(maxsize=4)
