@@ -147,6 +147,16 @@ def test_a_doubtful_argument_is_taken_with_a_note() -> None:
     assert note.endswith("kv_cache_config.free_gpu_memory_fraction is the sure form")
 
 
+def test_graph_sizes_agree() -> None:
+    sizes = {"enable_padding": True, "batch_sizes": [1, 2, 64]}
+    for largest in (0, 64, None):
+        assert check_llm_args("1.2.1", {"cuda_graph_config": {**sizes, "max_batch_size": largest}}) == ()
+    assert refusal("1.2.1", {"cuda_graph_config": {**sizes, "max_batch_size": 32}}) == (
+        "engine.llm_args.cuda_graph_config: cuda_graph_config.max_batch_size 32 is not the largest of batch_sizes, 64. "
+        "Leave one of the two out"
+    )
+
+
 def test_a_key_that_is_no_name_is_shown_in_one_line() -> None:
     assert refusal("1.2.1", {"a\nb": 1}).startswith(r"engine.llm_args.'a\nb': ")
 

@@ -16,10 +16,13 @@ def check_llm_args(release: str, args: Mapping[str, Any], where: str = "engine.l
     """Raise PlanError for the first key or word that ``release`` is known not to take; the hint names the right one.
 
     Returns one line for each argument that is taken and still doubtful (deprecated, or not confirmed by the source).
-    Values are judged only where they are one of a few words. A key whose first release is not known passes for all.
+    Values are judged only where they are one of a few words, and the CUDA graph sizes against each other. A key whose first release is not known passes for all.
     """
     order(release)
-    return tuple(_Check(release, where, load_catalog()).section("", args))
+    check = _Check(release, where, load_catalog())
+    notes = check.section("", args)
+    check.graph_sizes(args.get("cuda_graph_config"))
+    return tuple(notes)
 
 
 LISTED = 8
@@ -40,6 +43,16 @@ class _Check:
             notes += [f"{self.where}.{path} {note}" for note in self.catalog.notes.get(path, ())]
             notes += self._value(key, value)
         return notes
+
+    def graph_sizes(self, graphs: object) -> None:
+        """``max_batch_size`` beside ``batch_sizes`` must be the largest of them (CudaGraphConfig of every text read)."""
+        if not isinstance(graphs, Mapping):
+            return
+        sizes, largest = graphs.get("batch_sizes"), graphs.get("max_batch_size")
+        numbers = [size for size in sizes if isinstance(size, int)] if isinstance(sizes, list | tuple) else []
+        if numbers and isinstance(largest, int) and largest not in (0, max(numbers)):
+            what = f"cuda_graph_config.max_batch_size {largest} is not the largest of batch_sizes, {max(numbers)}"
+            raise self._error("cuda_graph_config", what, "Leave one of the two out")
 
     def _value(self, key: Key, value: Any) -> list[str]:
         inner = isinstance(value, Mapping)
