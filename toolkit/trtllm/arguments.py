@@ -16,7 +16,8 @@ def check_llm_args(release: str, args: Mapping[str, Any], where: str = "engine.l
     """Raise PlanError for the first key or word that ``release`` is known not to take; the hint names the right one.
 
     Returns one line for each argument that is taken and still doubtful (deprecated, or not confirmed by the source).
-    Values are judged only where they are one of a few words, and the CUDA graph sizes against each other. A key whose first release is not known passes for all.
+    Values are judged only where they are one of a few words, and the CUDA graph sizes against each other.
+    A key whose first release is not known passes for all.
     """
     order(release)
     check = _Check(release, where, load_catalog())
@@ -45,7 +46,7 @@ class _Check:
         return notes
 
     def graph_sizes(self, graphs: object) -> None:
-        """``max_batch_size`` beside ``batch_sizes`` must be the largest of them (CudaGraphConfig of every text read)."""
+        """``max_batch_size`` beside ``batch_sizes`` must be the largest of them (CudaGraphConfig in every text)."""
         if not isinstance(graphs, Mapping):
             return
         sizes, largest = graphs.get("batch_sizes"), graphs.get("max_batch_size")
