@@ -300,6 +300,7 @@ def test_no_answer(problem: str, fix: str) -> None:
                 "Lower engine.max_batch_size or engine.max_seq_len",
             ),
         ),
+        ([H200], {"memory": 186 * GIB}, Finding("memory", "ok", "178.0 GiB of 179.0 GiB free on GPU 0")),
         (
             [device(name="NVIDIA GB10", memory_total=None, memory_free=None)],
             {},

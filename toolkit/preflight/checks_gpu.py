@@ -118,7 +118,7 @@ def memory(needs: GpuNeeds, machine: Machine) -> Finding:
     if total - free > IN_USE * total:
         detail = f"{of_gpu}: the KV cache gets a share of what is free"
         return Finding("memory", "warn", detail, "End what runs there (nvidia-smi lists it)")
-    if needs.memory is not None and total < SMALLER * needs.memory:
+    if needs.memory is not None and total < SMALLER * needs.memory and _fits(least, needs):
         detail = f"{of_gpu}, and the plan reckons with {size(needs.memory)}"
         return Finding("memory", "warn", detail, "Lower engine.max_batch_size or engine.max_seq_len")
     return Finding("memory", "ok", of_gpu)
