@@ -11,6 +11,8 @@ from toolkit.trtllm.catalog import Catalog, Key, Words, load_catalog
 from toolkit.trtllm.near import nearest
 from toolkit.trtllm.span import order
 
+LISTED = 8
+
 
 def check_llm_args(release: str, args: Mapping[str, Any], where: str = "engine.llm_args") -> tuple[str, ...]:
     """Raise PlanError for the first key or word that ``release`` is known not to take; the hint names the right one.
@@ -24,9 +26,6 @@ def check_llm_args(release: str, args: Mapping[str, Any], where: str = "engine.l
     notes = check.section("", args)
     check.graph_sizes(args.get("cuda_graph_config"))
     return tuple(notes)
-
-
-LISTED = 8
 
 
 class _Check:
