@@ -244,6 +244,10 @@ def test_gpus_that_are_hidden(visible: str, finding: Finding) -> None:
             "nvidia-smi: Failed to initialize NVML: Driver/library version mismatch",
             "The driver was updated under a running kernel module: reboot the host",
         ),
+        (
+            "nvidia-smi: NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
+            "Install the driver on the host, or load it: modprobe nvidia",
+        ),
         ('nvidia-smi: Field "compute_cap" is not a valid field to query.', UPDATE),
         ("nvidia-smi did not answer within 20 s", "Type: nvidia-smi; when that works, trtkit doctor does"),
     ],

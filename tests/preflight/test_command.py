@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,6 +33,22 @@ def test_it_reads_nothing_and_speaks_english(tmp_path: Path) -> None:
 
 def test_one_that_does_not_end() -> None:
     assert run(["/bin/sleep", "600"], 0.1) == Answer(None)
+
+
+def test_ctrl_c_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def wait(self, timeout: float | None = None) -> int:
+            if not started:
+                started.append(self)
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(["/bin/sleep", "600"], 60)
+    assert started[0].returncode == -signal.SIGKILL
 
 
 def test_one_that_is_not_there(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.preflight.host import limits, storage, vocabulary
+from toolkit.preflight.host import has_file, limits, storage, vocabulary
 from toolkit.preflight.known import HarmonyFile, load_known
 from toolkit.preflight.machine import Limits, Vocabulary
 
@@ -25,6 +25,15 @@ def test_storage_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     assert 0 < found.free <= found.total
     assert found.device == storage(tmp_path).device
     assert list(tmp_path.iterdir()) == []
+
+
+def test_storage_of_a_path_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    longer_than_a_name = tmp_path / ("x" * 300) / "bundle"
+    assert storage(longer_than_a_name).path == str(tmp_path)
+    assert not has_file(longer_than_a_name)
+    assert not has_file(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert has_file(tmp_path / "file")
 
 
 def test_storage_that_takes_no_file() -> None:

@@ -19,6 +19,7 @@ UPDATE = "Update the driver on the host"
 FIXES = {
     NOT_ON_PATH: "Start the container with --gpus all (NVIDIA Container Toolkit), or install the driver",
     "not a valid field": UPDATE,
+    "communicate with the NVIDIA driver": "Install the driver on the host, or load it: modprobe nvidia",
     "version mismatch": "The driver was updated under a running kernel module: reboot the host",
     "No devices were found": "Start the container with --gpus all",
 }

@@ -48,11 +48,18 @@ def run(argv: Sequence[str], timeout_s: float) -> Answer:
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(REAP_S)
             return Answer(None)
+        finally:
+            _end(process)
         return Answer(code, _text(out), _text(err))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Also when interrupted: in a group of its own it gets no Ctrl-C."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(REAP_S)
 
 
 def _text(file: IO[bytes]) -> str:

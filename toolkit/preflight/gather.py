@@ -39,7 +39,7 @@ def gather(recipe: Recipe, needs: Needs) -> Machine:
         shm=host.storage(SHM) if SHM.is_dir() else None,
         limits=host.limits(),
         output=host.storage(needs.output),
-        has_bundle=(needs.output / MANIFEST).is_file(),
+        has_bundle=host.has_file(needs.output / MANIFEST),
         cache=_cache() if needs.repo else None,
         cached=folder is not None,
         offline=_offline() if needs.repo else False,
@@ -93,7 +93,7 @@ def _offline() -> bool:
 def _tokenizer(recipe: Recipe, checkpoint: Path | None) -> str | None:
     """The folder that serving would take the tokenizer from."""
     places = (recipe.checkpoint.tokenizer or checkpoint, recipe.engine.output / CHECKPOINT)
-    return next((str(place) for place in places if place and (place / TOKENIZER).is_file()), None)
+    return next((str(place) for place in places if place and host.has_file(place / TOKENIZER)), None)
 
 
 def _ports(address: str, needs: Needs) -> Part:

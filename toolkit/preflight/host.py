@@ -28,11 +28,26 @@ def _soft(kind: int) -> int | None:
 def storage(path: Path) -> Storage:
     """The file system that ``path`` is or will be on; what it takes a file in the nearest folder tells."""
     folder = path.absolute()
-    while not folder.is_dir() and folder != folder.parent:
+    while not _is_folder(folder) and folder != folder.parent:
         folder = folder.parent
     status = os.statvfs(folder)
     total, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
     return Storage(str(folder), total, free, _takes_a_file(folder), folder.stat().st_dev)
+
+
+def has_file(path: Path) -> bool:
+    """Whether this process can see it: one inside a closed folder is as good as absent."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _takes_a_file(folder: Path) -> bool:
