@@ -19,6 +19,7 @@ BANDS = [
     {"serving"},
     {"engine"},
     {"plan"},
+    {"inspection"},
     {"trtllm"},
     {"models"},
     {"checkpoint"},

@@ -18,14 +18,16 @@ from toolkit.errors import TrtkitError
 
 # Help of the group comes from this table, so that `trtkit --help` imports none of the verbs.
 VERBS = {
+    "inspect": "Say what a checkpoint is and what is wrong with it.",
+    "targets": "List the releases, GPUs, kernels and images that trtkit knows.",
     "recipes": "List, show and validate recipes.",
-    "plan": "Show what a recipe's target needs changed in the checkpoint, and why.",
+    "plan": "Say whether a recipe's target loads the checkpoint, what must change, and how to launch it.",
     "engine": "Build the engine bundle of a recipe.",
     "repo": "Render the Triton model repository of a built bundle.",
     "serve": "Start Triton on a recipe's bundle.",
     "generate": "Stream one completion.",
     "bench": "Run a sweep, or report on recorded ones.",
-    "doctor": "Say what this machine has of what trtkit can use.",
+    "doctor": "Say what this machine has of what trtkit or a recipe needs.",
 }
 
 
@@ -93,6 +95,7 @@ def main() -> None:
 
     \b
     Example:
+      trtkit inspect samples/tiny-gpt-oss/nvfp4
       trtkit plan recipes/tiny-gpt-oss/cpu.yaml
       trtkit engine recipes/tiny-gpt-oss/cpu.yaml
       trtkit generate --local recipes/tiny-gpt-oss/cpu.yaml "The file object"

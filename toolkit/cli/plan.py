@@ -1,29 +1,25 @@
-"""``trtkit plan``: what the target needs changed, and why."""
+"""``trtkit plan``: whether the target loads the checkpoint, what must change, and how to launch it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from toolkit.cli.common import echo_json, json_option, load_recipe, recipe_argument, set_option
-
-if TYPE_CHECKING:
-    from toolkit.plan.types import Plan
-
-VERDICTS = {"loads": "loads as it is", "after-change": "loads after a change", "refused": "cannot be loaded"}
+from toolkit.cli.common import byte_progress, echo_json, json_option, load_recipe, recipe_argument, set_option
 
 
 @click.command()
 @recipe_argument
 @set_option
+@click.option("--deep", is_flag=True, help="Read the weights too: measure what a transcode loses and a cast keeps.")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, recipe_path: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Show what RECIPE's target needs changed in the checkpoint, and why. Reads headers only.
+def command(ctx: click.Context, recipe_path: Path, overrides: tuple[str, ...], deep: bool, as_json: bool) -> None:
+    """Show whether RECIPE's target loads the checkpoint, what must change and why, and how to launch it.
 
-    Exits with 1 when the target cannot load the checkpoint.
+    Reads headers only, from the disk or by range requests from the Hub. Exits with 1 when the target cannot load the
+    checkpoint.
 
     \b
     Example:
@@ -31,47 +27,24 @@ def command(ctx: click.Context, recipe_path: Path, overrides: tuple[str, ...], a
       trtkit plan recipes/tiny-gpt-oss/cpu.yaml --set target.runtime=tensorrt-llm \\
         --set target.release=1.2.1 --set target.gpu=b200
     """
+    from toolkit.plan.describe import describe, measured_lines
     from toolkit.plan.source import plan_recipe
 
     recipe = load_recipe(recipe_path, overrides)
     plan = plan_recipe(recipe)
+    document = {**plan.to_dict(), "digest": plan.digest}
+    text = describe(plan, recipe.name)
+    if deep and not plan.refusals:
+        from toolkit.plan.measure import measure
+        from toolkit.plan.source import open_source
+
+        with open_source(recipe) as source, byte_progress("measure") as progress:
+            measured = measure(plan, source, progress)
+        document["measured"] = measured.to_dict()
+        text += "".join(f"\n  {line}" for line in measured_lines(measured))
     if as_json:
-        echo_json({**plan.to_dict(), "digest": plan.digest})
+        echo_json(document)
     else:
-        click.echo(describe(plan, recipe.name))
+        click.echo(text)
     if plan.refusals:
         ctx.exit(1)
-
-
-def describe(plan: Plan, name: str) -> str:
-    """The plan for a person: the verdict, what changes and why, what to check."""
-    from toolkit.checkpoint.source import TOKENIZER
-
-    target = plan.target
-    where = "cpu" if target["runtime"] == "cpu" else f"TensorRT-LLM {target['release']} on {target['gpu']}"
-    lines = [f"{name}: {VERDICTS[plan.verdict]} ({where})"]
-    if plan.predicted:
-        lines.append("  Predicted from the published export recipe; no header was read.")
-    if plan.refusals:
-        for refusal in plan.refusals:
-            lines += [f"  refused    {refusal.what}", f"  way out    {refusal.way_out}"]
-        return "\n".join(lines)
-    lines += _action_lines(plan)
-    if plan.json_files:
-        lines.append(f"  rewrite    {', '.join(plan.json_files)}")
-    shards = "" if plan.predicted else f" in {len(plan.shards)} shard(s)"
-    lines.append(f"  output     {plan.output_bytes:,} bytes{shards}")
-    if not plan.predicted and TOKENIZER not in {copy.file for copy in plan.copies}:
-        lines.append(f"  note       no {TOKENIZER}: serving needs one; set checkpoint.tokenizer to its folder")
-    if plan.confirm:
-        lines.append(f"  confirm in the container, must print True:\n    {plan.confirm}")
-    return "\n".join(lines)
-
-
-def _action_lines(plan: Plan) -> list[str]:
-    counts: dict[tuple[str, str], int] = {}
-    for action in plan.actions:
-        counts[action.kind, action.reason] = counts.get((action.kind, action.reason), 0) + 1
-    return [
-        f"  {kind:<10} {count:>5} tensors  {plan.reasons[reason]}" for (kind, reason), count in sorted(counts.items())
-    ]

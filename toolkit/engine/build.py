@@ -42,6 +42,7 @@ from toolkit.plan.types import Plan, ShardPlan
 from toolkit.recipe import Recipe
 
 JOURNAL = "build.json"
+BUILT = {"keep", "dequantize", "drop"}
 Progress = Callable[[int, int], None]
 
 
@@ -62,9 +63,14 @@ def build(recipe: Recipe, plan: Plan, source: Checkpoint, progress: Progress = l
     work there, or the disk says no; an unfinished build is kept for the next call.
     """
     if plan.refusals:
-        raise PlanError(plan.refusals[0].what, where="target", hint=plan.refusals[0].way_out)
+        raise PlanError(plan.refusals[0].what, where="target", hint=plan.refusals[0].ways_out[0])
     if plan.predicted:
         raise PlanError("the plan is a prediction, not read from headers", hint="Download the checkpoint first")
+    if unbuilt := sorted(set(plan.counts()) - BUILT):
+        what = f"the plan asks to {', '.join(unbuilt)} tensors, which trtkit plans but does not build yet"
+        raise PlanError(
+            what, where="target", hint="Type: trtkit plan, and choose a target that needs only BF16 attention"
+        )
     places = Places.of(recipe.engine.output)
     tokenizer = recipe.checkpoint.tokenizer
     try:

@@ -22,6 +22,7 @@ may add is not known from outside and not counted.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -72,6 +73,47 @@ def stages(layers: int, pp: int) -> list[range]:
     return [range(begin, end) for begin, end in pairwise(begins)]
 
 
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A model's tensors, counted: those of one layer that differ only in their expert's number are one row.
+
+    ``rows`` maps (name of one of them, shape, bytes of an element as loaded) to how many there are.
+    """
+
+    rows: Mapping[tuple[str, tuple[int, ...], int], int]
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Spec]) -> Weights:
+        """``tensors``: name → (safetensors dtype, shape)."""
+        rows: Counter[tuple[str, tuple[int, ...], int]] = Counter()
+        for name, (dtype, shape) in tensors.items():
+            alike = _EXPERT.sub(".mlp.experts.0.", name)
+            rows[alike, shape, _loaded_itemsize(name, dtype, tensors)] += 1
+        return cls(rows)
+
+    def rank_bytes(
+        self, geometry: Geometry, *, tp: int = 1, pp: int = 1, ep: int = 1, attention_dp: bool = False
+    ) -> int:
+        """Bytes on the heaviest rank, as loaded. ``ep`` divides ``tp``; uneven shares are rounded up."""
+        split = _Split(geometry, tp, ep, attention_dp)
+        layers = [0] * geometry.layers
+        first = last = 0
+        for (name, shape, size), count in self.rows.items():
+            nbytes = prod(split.shape(name, shape)) * size * (-(-count // ep) if _EXPERT.search(name) else 1)
+            if layer := _LAYER.match(name):
+                layers[int(layer[1])] += nbytes
+            elif name == EMBEDDING:
+                first += nbytes
+            else:
+                last += nbytes
+        if geometry.tied and pp > 1:
+            last += first
+        ranks = [sum(layers[layer] for layer in stage) for stage in stages(geometry.layers, pp)]
+        ranks[0] += first
+        ranks[-1] += last
+        return max(ranks)
+
+
 def rank_bytes(
     tensors: Mapping[str, Spec],
     geometry: Geometry,
@@ -81,24 +123,8 @@ def rank_bytes(
     ep: int = 1,
     attention_dp: bool = False,
 ) -> int:
-    """Bytes of weights on the heaviest rank, as loaded. ``ep`` divides ``tp``; uneven shares are rounded up."""
-    split = _Split(geometry, tp, ep, attention_dp)
-    layers = [0] * geometry.layers
-    first = last = 0
-    for name, (dtype, shape) in tensors.items():
-        nbytes = prod(split.shape(name, shape)) * _loaded_itemsize(name, dtype, tensors)
-        if layer := _LAYER.match(name):
-            layers[int(layer[1])] += nbytes
-        elif name == EMBEDDING:
-            first += nbytes
-        else:
-            last += nbytes
-    if geometry.tied and pp > 1:
-        last += first
-    ranks = [sum(layers[layer] for layer in stage) for stage in stages(geometry.layers, pp)]
-    ranks[0] += first
-    ranks[-1] += last
-    return max(ranks)
+    """``Weights.rank_bytes`` for one layout."""
+    return Weights.of(tensors).rank_bytes(geometry, tp=tp, pp=pp, ep=ep, attention_dp=attention_dp)
 
 
 def _loaded_itemsize(name: str, dtype: str, tensors: Mapping[str, Spec]) -> int:
@@ -117,9 +143,6 @@ class _Split:
 
     def shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         part = part_of(name)
-        expert = _EXPERT.search(name)
-        if expert and int(expert[1]) >= -(-self.geometry.experts // self.ep):
-            return (0,)
         if not shape or part in ("norm", "router"):
             return shape
         if part == "ffn":

@@ -1,21 +1,35 @@
-"""From a recipe's checkpoint section to an opened checkpoint and its plan; a known published one is planned unread."""
+"""From a recipe's checkpoint section to an opened checkpoint and its plan; planning never downloads weights."""
 
 from __future__ import annotations
 
-from toolkit.checkpoint import hub
-from toolkit.checkpoint.census import take_census
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from toolkit.checkpoint import hub, remote
+from toolkit.checkpoint.census import Census, take_census
 from toolkit.checkpoint.source import TOKENIZER_FILES, Checkpoint, reading
 from toolkit.errors import CheckpointError
 from toolkit.models.known import predicted_census
 from toolkit.plan.planner import make_plan
-from toolkit.plan.types import Plan
+from toolkit.plan.repairs import Tensors
+from toolkit.plan.types import Note, Plan
 from toolkit.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What a build would fetch first: files and bytes. ``exact`` is False where they are predicted, not asked for."""
+
+    where: str
+    files: int
+    nbytes: int
+    exact: bool
 
 
 def open_planned(recipe: Recipe) -> tuple[Checkpoint, Plan]:
     """The recipe's checkpoint, downloaded first if it is on the Hub and not in the cache, and the plan for it."""
     source = open_source(recipe)
-    return source, _plan(recipe, source)
+    return source, _plan(recipe, take_census(source))
 
 
 def open_source(recipe: Recipe) -> Checkpoint:
@@ -28,19 +42,34 @@ def open_source(recipe: Recipe) -> Checkpoint:
 
 
 def plan_recipe(recipe: Recipe) -> Plan:
-    """The plan of a recipe from the headers on disk; for a known published checkpoint that is not here, predicted."""
+    """The plan of a recipe from headers on disk, else on the Hub, else predicted for a known published checkpoint."""
     if (source := _open_local(recipe)) is not None:
         with source:
-            return _plan(recipe, source)
-    repo = recipe.checkpoint.repo
-    assert repo is not None
-    if (census := predicted_census(repo)) is None:
-        raise CheckpointError(
-            "the checkpoint is not whole in the local cache and trtkit does not know its headers",
-            where=f"hub:{repo}",
-            hint=f"Type: hf download {repo} --local-dir DIR, then add --set checkpoint.path=DIR",
-        )
-    return make_plan(recipe, census, tokenizer_files=_tokenizer_files(recipe), predicted=True)
+            return _plan(recipe, take_census(source))
+    section = recipe.checkpoint
+    assert section.repo is not None
+    try:
+        return _plan(recipe, remote.read_census(section.repo, section.revision))
+    except CheckpointError as error:
+        if (census := predicted_census(section.repo)) is None:
+            raise
+        plan = _plan(recipe, census, predicted=True)
+        return replace(plan, notes=(Note(f"No header was read: {error.what}", str(error.where)), *plan.notes))
+
+
+def download_of(recipe: Recipe) -> Download | None:
+    """What ``open_planned`` would fetch; None where the checkpoint is here."""
+    section = recipe.checkpoint
+    if section.repo is None or hub.cached(section.repo, section.revision) is not None:
+        return None
+    where = hub.name_of(section.repo, section.revision)
+    try:
+        absent, _ = hub.missing(hub.listing(section.repo, section.revision))
+    except CheckpointError:
+        if (census := predicted_census(section.repo)) is None:
+            raise
+        return Download(where, len(census.shards), sum(census.shards.values()), exact=False)
+    return Download(where, len(absent), sum(absent.values()), exact=True)
 
 
 def _open_local(recipe: Recipe) -> Checkpoint | None:
@@ -53,8 +82,22 @@ def _open_local(recipe: Recipe) -> Checkpoint | None:
     return Checkpoint.open(folder) if folder is not None else None
 
 
-def _plan(recipe: Recipe, source: Checkpoint) -> Plan:
-    return make_plan(recipe, take_census(source), tokenizer_files=_tokenizer_files(recipe))
+def _plan(recipe: Recipe, census: Census, *, predicted: bool = False) -> Plan:
+    return make_plan(
+        recipe,
+        census,
+        tokenizer_files=_tokenizer_files(recipe),
+        bf16=_headers(recipe.checkpoint.bf16),
+        input_scales=_headers(recipe.checkpoint.input_scales),
+        predicted=predicted,
+    )
+
+
+def _headers(folder: Path | None) -> Tensors | None:
+    if folder is None:
+        return None
+    with Checkpoint.open(folder) as checkpoint:
+        return checkpoint.tensors
 
 
 def _tokenizer_files(recipe: Recipe) -> tuple[str, ...]:

@@ -92,8 +92,8 @@ class TargetSection(Section):
     backend: Literal["pytorch", "tensorrt"] = Field(
         "pytorch", description="PyTorch backend, or an engine compiled by trtllm-build (up to 1.3.0rc20)."
     )
-    weights: Literal["auto", "nvfp4", "mxfp4"] = Field(
-        "auto", description="FP4 format of the bundle's weights; auto keeps the checkpoint's where the target has it."
+    weights: Literal["auto", "nvfp4", "mxfp4", "bf16"] = Field(
+        "auto", description="Format of the bundle's weights; auto keeps the checkpoint's where the target has it."
     )
     parallel: ParallelSection = ParallelSection()
 

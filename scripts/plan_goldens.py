@@ -1,0 +1,101 @@
+"""Write the plan of every (model, release, GPU) cell as text to tests/plan/goldens, or check what is there.
+
+    python scripts/plan_goldens.py [--check]
+
+One file a model and release, one section a GPU. Plans are predicted from published export recipes: nothing is read or
+downloaded. docs/compatibility.md is the same in one table.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from toolkit import recipe
+from toolkit.models.known import predicted_census
+from toolkit.plan import Plan, make_plan
+from toolkit.plan.describe import describe
+from toolkit.trtllm import load_targets
+
+ROOT = Path(__file__).parents[1]
+GOLDENS = ROOT / "tests" / "plan" / "goldens"
+MATRIX = ROOT / "docs" / "compatibility.md"
+RELEASES = ("1.0.0", "1.1.0", "1.2.1", "1.3.0rc20", "1.3.0rc22", "1.4.0rc1")
+BASE = ROOT / "recipes" / "gpt-oss-120b" / "b200.yaml"
+# name → published checkpoint, further overrides
+MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "gpt-oss-120b-nvfp4": ("Firworks/gpt-oss-120b-nvfp4", ()),
+    "gpt-oss-120b-mxfp4": ("openai/gpt-oss-120b", ()),
+    "gpt-oss-20b-mxfp4": ("openai/gpt-oss-20b", ()),
+    "gpt-oss-20b-cast-to-nvfp4": ("openai/gpt-oss-20b", ("target.weights=nvfp4",)),
+    "llama-3.1-8b-nvfp4": ("nvidia/Llama-3.1-8B-Instruct-NVFP4", ()),
+    "llama-3.1-8b-nvfp4-compiled": ("nvidia/Llama-3.1-8B-Instruct-NVFP4", ("target.backend=tensorrt",)),
+    "qwen3-30b-a3b-nvfp4": ("nvidia/Qwen3-30B-A3B-NVFP4", ()),
+}
+WORDS = {"loads": "as it is", "after-change": "after a change", "refused": "no"}
+
+
+def plan_of(model: str, release: str, gpu: str) -> Plan:
+    """The plan of one cell at tp 1, all else as in the B200 recipe."""
+    repo, more = MODELS[model]
+    overrides = (f"checkpoint.repo={repo}", f"target.release={release}", f"target.gpu={gpu}", *more)
+    census = predicted_census(repo)
+    assert census is not None, f"{repo} is not among the known checkpoints"
+    return make_plan(recipe.load(BASE, overrides), census, predicted=True)
+
+
+def cells(model: str, release: str) -> Iterator[tuple[str, Plan]]:
+    return ((gpu, plan_of(model, release, gpu)) for gpu in load_targets().gpus)
+
+
+def golden(model: str, release: str) -> str:
+    return "\n\n".join(describe(plan, model) for _, plan in cells(model, release)) + "\n"
+
+
+def word(plan: Plan) -> str:
+    """One cell of the matrix: the verdict, ``lossy`` and ``contested`` where they hold."""
+    doubts = [name for name, holds in (("lossy", plan.lossy), ("contested", plan.contested)) if holds]
+    return WORDS[plan.verdict] + (f" ({', '.join(doubts)})" if doubts else "")
+
+
+def matrix() -> str:
+    gpus = list(load_targets().gpus)
+    lines = [
+        "# What loads where",
+        "",
+        "Made by `scripts/plan_goldens.py` from the data that `trtkit targets` shows "
+        f"(facts as of {load_targets().checked}), on one GPU each. *As it is*: the published files; *after a change*:",
+        "the one that the plan lists; *lossy*: that change is not exact; *contested*: the kernel is in the code, but",
+        "open issues report that it fails. The plan of each cell, with the fact that decided and the ways out, is in",
+        "`tests/plan/goldens/`. Nothing here was run on a GPU.",
+    ]
+    for model in MODELS:
+        lines += ["", f"## {model}", "", f"| release | {' | '.join(gpus)} |", f"| --- |{' --- |' * len(gpus)}"]
+        for release in RELEASES:
+            lines.append(f"| {release} | {' | '.join(word(plan) for _, plan in cells(model, release))} |")
+    return "\n".join(lines) + "\n"
+
+
+def documents() -> Iterator[tuple[Path, str]]:
+    for model in MODELS:
+        for release in RELEASES:
+            yield GOLDENS / f"{model}-{release}.txt", golden(model, release)
+    yield MATRIX, matrix()
+
+
+def main() -> int:
+    stale = []
+    for path, text in documents():
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path.relative_to(ROOT))
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+    for name in stale:
+        print(f"{'stale' if '--check' in sys.argv else 'wrote'} {name}")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Defects of an export that a plan repairs: the tensors as they should be, and the actions that make them so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from toolkit.checkpoint.header import TensorInfo
+from toolkit.errors import CheckpointError
+from toolkit.inspection.defects import missing_input_scales, untransposed_scales
+from toolkit.numerics import nvfp4
+from toolkit.plan.rewrite import Changes, fill_one, keep, rescale, take
+
+Tensors = Mapping[str, TensorInfo]
+
+
+def repair(
+    tensors: Tensors, *, bf16: Tensors | None, input_scales: Tensors | None
+) -> tuple[dict[str, TensorInfo], Changes]:
+    """``bf16`` and ``input_scales`` are the headers of the recipe's other checkpoints, where it has them.
+
+    Raises ``CheckpointError`` where one of them lacks what the repair needs. Wrong block scales without ``bf16`` stay
+    as they are: the layout check then says what they are.
+    """
+    sound, changes = dict(tensors), Changes()
+    if bf16 is not None:
+        for name in untransposed_scales(tensors):
+            packed = name.removesuffix("_weight_scale")
+            experts, half, n = tensors[packed].shape
+            shape = (experts, 2 * half // nvfp4.BLOCK, n)
+            _need(bf16, packed, ("BF16", (experts, 2 * half, n)), "checkpoint.bf16")
+            sound[name] = replace(tensors[name], shape=shape)
+            changes[name] = (rescale(name, packed, shape),)
+    for name in missing_input_scales(tensors):
+        beside = _global_scale(name)
+        sound[name] = replace(tensors[beside], name=name)
+        change = take(name) if input_scales is not None else fill_one(name, "no-input-scale")
+        changes[beside] = (keep(tensors[beside]), change)
+    return sound, changes
+
+
+def check_taken(changes: Changes, input_scales: Tensors | None) -> None:
+    """Every input scale to be taken is there as one F32 value; raises ``CheckpointError``."""
+    for name in _borrowed(changes):
+        _need(input_scales or {}, name, ("F32", ()), "checkpoint.input_scales")
+
+
+def _borrowed(changes: Changes) -> Iterator[str]:
+    for actions in changes.values():
+        yield from (name for action in actions if action.kind == "take" for name in action.borrowed)
+
+
+def _global_scale(input_scale: str) -> str:
+    return input_scale.removesuffix("input_scale") + "weight_scale_2"
+
+
+def _need(found: Tensors, name: str, spec: tuple[str, tuple[int, ...]], where: str) -> None:
+    info = found.get(name)
+    if info is None:
+        hint = f"Set {where} to the checkpoint of the same model, or leave it out"
+        raise CheckpointError(f"tensor {name!r} is missing", where=where, hint=hint)
+    if (info.dtype, info.shape) != spec:
+        what = f"is {info.dtype} {list(info.shape)}, not {spec[0]} {list(spec[1])}"
+        hint = f"Set {where} to the checkpoint of the same model"
+        raise CheckpointError(what, where=f"{where}, tensor {name!r}", hint=hint)
