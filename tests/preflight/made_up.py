@@ -66,6 +66,7 @@ def needs(gpu: GpuNeeds | None = None, **changes: Any) -> Needs:
         "shm": GPU_SHM,
         "output_bytes": 64 * GIB,
         "repo": "owner/gpt-oss-120b-nvfp4",
+        "fetch_bytes": 63 * GIB,
         "harmony": True,
         "features": load_known().features,
     }

@@ -81,26 +81,26 @@ def test_limits_that_are_just_enough() -> None:
 @pytest.mark.parametrize(
     ("found", "asked", "finding"),
     [
-        ({}, {}, Finding("disk", "ok", "500.0 GiB free at /work; the bundle takes about 64.0 GiB")),
+        ({}, {}, Finding("disk", "ok", "500.0 GiB free at /work; the bundle takes 64.0 GiB")),
         (
             {"output": store(free=100 * GIB), "cached": False},
             {},
             Finding(
                 "disk",
                 "fail",
-                "100.0 GiB free at /place, and bundle and download take about 128.0 GiB",
+                "100.0 GiB free at /place, and bundle and download take 127.0 GiB",
                 "--set engine.output=DIR, a folder with more room",
             ),
         ),
         (
             {"output": store(free=100 * GIB, device=9), "cached": False},
             {},
-            Finding("disk", "ok", "100.0 GiB free at /place; the bundle takes about 64.0 GiB"),
+            Finding("disk", "ok", "100.0 GiB free at /place; the bundle takes 64.0 GiB"),
         ),
         (
             {"output": store(free=100 * GIB), "cached": False, "cache": None},
             {"repo": None},
-            Finding("disk", "ok", "100.0 GiB free at /place; the bundle takes about 64.0 GiB"),
+            Finding("disk", "ok", "100.0 GiB free at /place; the bundle takes 64.0 GiB"),
         ),
         ({"output": store(free=0), "has_bundle": True}, {}, Finding("disk", "ok", "the bundle is at build/bundle")),
         (
@@ -117,6 +117,15 @@ def test_limits_that_are_just_enough() -> None:
 )
 def test_disk(found: dict[str, Any], asked: dict[str, Any], finding: Finding) -> None:
     assert checks_host.disk(needs(**asked), machine(**found)) == finding
+
+
+def test_a_download_of_unknown_size() -> None:
+    asked, found = needs(fetch_bytes=None), machine(cached=False, cache=store(free=1), output=store(free=70 * GIB))
+    assert checks_host.cache(asked, found) == Finding("cache", "ok", "0 KiB free at /place")
+    assert checks_host.disk(asked, found).status == "ok"
+    assert checks_host.checkpoint(asked, found) == Finding(
+        "checkpoint", "warn", f"{HUB} is not in the cache", "trtkit engine RECIPE does it first"
+    )
 
 
 HUB = "hub:owner/gpt-oss-120b-nvfp4"
@@ -139,7 +148,15 @@ HUB = "hub:owner/gpt-oss-120b-nvfp4"
                 "Type: unset HF_HUB_OFFLINE, or copy the checkpoint here and add --set checkpoint.path=DIR",
             ),
         ),
-        ({}, Finding("checkpoint", "warn", f"{HUB} is not in the cache", "trtkit engine RECIPE downloads it first")),
+        (
+            {},
+            Finding(
+                "checkpoint",
+                "warn",
+                f"{HUB} is not in the cache: 63.0 GiB to download",
+                "trtkit engine RECIPE does it first",
+            ),
+        ),
     ],
 )
 def test_checkpoint(found: dict[str, Any], finding: Finding) -> None:
@@ -161,7 +178,7 @@ def test_checkpoint(found: dict[str, Any], finding: Finding) -> None:
             Finding(
                 "cache",
                 "fail",
-                "10.0 GiB free at /place, and the download takes about 64.0 GiB",
+                "10.0 GiB free at /place, and the download takes 63.0 GiB",
                 "Set HF_HOME to a folder with more room",
             ),
         ),

@@ -34,7 +34,7 @@ def test_a_good_b200_container() -> None:
         "ok   nofile     1,048,576 open files",
         "ok   checkpoint hub:owner/gpt-oss-120b-nvfp4 is in the cache",
         "skip cache      nothing to download",
-        "ok   disk       500.0 GiB free at /work; the bundle takes about 64.0 GiB",
+        "ok   disk       500.0 GiB free at /work; the bundle takes 64.0 GiB",
         "ok   tokenizer  tokenizer.json in /cache/hub/snapshot",
         "ok   harmony    the vocabulary is at /vocabulary/o200k_base.tiktoken",
         "ok   triton     /opt/tritonserver/bin/tritonserver",
@@ -72,9 +72,10 @@ def test_a_machine_without_a_gpu() -> None:
         "warn stack      8 MiB, 64 MiB is the norm → docker run --ulimit stack=67108864",
         "warn nofile     20,000 open files, a server takes more under load"
         " → docker run --ulimit nofile=65536, or: ulimit -n 65536",
-        "warn checkpoint hub:owner/gpt-oss-120b-nvfp4 is not in the cache → trtkit engine RECIPE downloads it first",
+        "warn checkpoint hub:owner/gpt-oss-120b-nvfp4 is not in the cache: 63.0 GiB to download"
+        " → trtkit engine RECIPE does it first",
         "ok   cache      77.0 GiB free at /root",
-        "FAIL disk       77.0 GiB free at /work, and bundle and download take about 128.0 GiB"
+        "FAIL disk       77.0 GiB free at /work, and bundle and download take 127.0 GiB"
         " → --set engine.output=DIR, a folder with more room",
         "skip tokenizer  comes with the download, or not",
         "warn harmony    o200k_base.tiktoken is downloaded at first use, which fails offline"
@@ -117,7 +118,7 @@ def test_the_wrong_container_on_the_wrong_host() -> None:
         "ok   nofile     1,048,576 open files",
         "ok   checkpoint hub:owner/gpt-oss-120b-nvfp4 is in the cache",
         "skip cache      nothing to download",
-        "ok   disk       500.0 GiB free at /work; the bundle takes about 64.0 GiB",
+        "ok   disk       500.0 GiB free at /work; the bundle takes 64.0 GiB",
         "ok   tokenizer  tokenizer.json in /cache/hub/snapshot",
         "FAIL harmony    TIKTOKEN_ENCODINGS_BASE is set, and /vocabulary/o200k_base.tiktoken is damaged:"
         " its SHA-256 is another → Put o200k_base.tiktoken into a folder and set TIKTOKEN_ENCODINGS_BASE to it",
@@ -154,7 +155,7 @@ def test_the_cpu_runtime_checks_only_what_it_uses() -> None:
     assert report(asked, found) == [
         "ok   plan      the target loads the checkpoint as it is",
         "ok   shm       64 MiB of 64 MiB free in /dev/shm",
-        "ok   disk      500.0 GiB free at /work; the bundle takes about 5 MiB",
+        "ok   disk      500.0 GiB free at /work; the bundle takes 5 MiB",
         "ok   tokenizer tokenizer.json in /cache/hub/snapshot",
         "FAIL triton    the Python package 'nvidia-pytriton' is not installed → Type: pip install 'trtkit[server]'",
         "ok   ports     grpc 8001 free on 127.0.0.1",

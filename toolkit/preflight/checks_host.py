@@ -60,9 +60,9 @@ def disk(needs: Needs, machine: Machine) -> Finding:
         return Finding("disk", "fail", f"{place.path} takes no file", "--set engine.output=DIR, a folder of yours")
     if needs.output_bytes is None:
         return Finding("disk", "skip", f"{size(place.free)} free at {place.path}; without a plan the need is unknown")
-    fetched = needs.output_bytes if to_fetch(needs, machine) and _same_disk(machine) else 0
+    fetched = (needs.fetch_bytes or 0) if to_fetch(needs, machine) and _same_disk(machine) else 0
     need = needs.output_bytes + fetched
-    what = f"{'bundle and download take' if fetched else 'the bundle takes'} about {size(need)}"
+    what = f"{'bundle and download take' if fetched else 'the bundle takes'} {size(need)}"
     if place.free < need:
         return Finding("disk", "fail", f"{size(place.free)} free at {place.path}, and {what}", fix)
     return Finding("disk", "ok", f"{size(place.free)} free at {place.path}; {what}")
@@ -78,7 +78,8 @@ def checkpoint(needs: Needs, machine: Machine) -> Finding:
     if machine.offline:
         fix = "Type: unset HF_HUB_OFFLINE, or copy the checkpoint here and add --set checkpoint.path=DIR"
         return Finding("checkpoint", "fail", f"{name} is not in the cache, and HF_HUB_OFFLINE is set", fix)
-    return Finding("checkpoint", "warn", f"{name} is not in the cache", "trtkit engine RECIPE downloads it first")
+    fetch = f": {size(needs.fetch_bytes)} to download" if needs.fetch_bytes is not None else ""
+    return Finding("checkpoint", "warn", f"{name} is not in the cache{fetch}", "trtkit engine RECIPE does it first")
 
 
 def cache(needs: Needs, machine: Machine) -> Finding:
@@ -89,9 +90,9 @@ def cache(needs: Needs, machine: Machine) -> Finding:
     if not place.writable:
         return Finding("cache", "fail", f"{place.path} takes no file", "Set HF_HOME to a folder of yours")
     detail = f"{size(place.free)} free at {place.path}"
-    if needs.output_bytes is not None and place.free < needs.output_bytes:
+    if needs.fetch_bytes is not None and place.free < needs.fetch_bytes:
         fix = "Set HF_HOME to a folder with more room"
-        return Finding("cache", "fail", f"{detail}, and the download takes about {size(needs.output_bytes)}", fix)
+        return Finding("cache", "fail", f"{detail}, and the download takes {size(needs.fetch_bytes)}", fix)
     return Finding("cache", "ok", detail)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toolkit.errors import CheckpointError, PlanError
-from toolkit.plan.source import plan_recipe
+from toolkit.plan.source import download_of, plan_recipe
 from toolkit.plan.types import Plan
 from toolkit.preflight.finding import Finding
 from toolkit.preflight.known import Feature, load_known
@@ -28,6 +28,7 @@ def needs_of(recipe: Recipe) -> Needs:
         shm=GPU_SHM if gpu else CPU_SHM,
         output_bytes=plan.output_bytes if plan else None,
         repo=recipe.checkpoint.repo,
+        fetch_bytes=_to_fetch(recipe),
         harmony=plan is not None and gpu is not None and plan.architecture == HARMONY,
         features=_features(plan) if plan and gpu else (),
         ports={name: port for name, port in ports.items() if port},
@@ -54,8 +55,7 @@ def _gpu(recipe: Recipe, plan: Plan | None) -> GpuNeeds | None:
         memory=gpu.memory_bytes,
         driver=newest((gpu.driver_min, load_known().driver_for(plan.architecture) if plan else None)),
         shipped=oldest(image.driver for image in images),
-        # no layout does better than an even split
-        weights=plan.output_bytes // (parallel.tp * parallel.pp) if plan else None,
+        weights=plan.memory.weights if plan and plan.memory else None,
     )
 
 
@@ -74,8 +74,16 @@ def _plan(recipe: Recipe) -> tuple[Plan | None, Finding]:
 
 
 def _features(plan: Plan) -> tuple[Feature, ...]:
-    """Global scales are what only an NVFP4 bundle has."""
-    outputs = (action.output for action in plan.actions if action.output is not None)
-    if not any(name.endswith("weight_scale_2") for name in outputs):
-        return ()
-    return load_known().features_for(plan.architecture, "nvfp4")
+    formats = set(plan.formats.values())
+    return tuple(
+        feature for format in sorted(formats) for feature in load_known().features_for(plan.architecture, format)
+    )
+
+
+def _to_fetch(recipe: Recipe) -> int | None:
+    """Bytes of a download; None where nothing is to download, or the Hub does not say."""
+    try:
+        download = download_of(recipe)
+    except CheckpointError:
+        return None
+    return download.nbytes if download else None

@@ -20,7 +20,7 @@ GPU_SHM = GIB
 class GpuNeeds:
     """``known`` has the SM of every GPU, ``releases`` every release that a recipe may name.
 
-    ``memory`` of a GPU and ``weights`` of a rank (at least) in bytes. ``driver`` is the oldest that works, ``shipped``
+    ``memory`` of a GPU and ``weights`` of the heaviest rank in bytes. ``driver`` is the oldest that works, ``shipped``
     the one that the release's images were built with; ``image`` is TensorRT-LLM's own, ``triton_image`` the newest
     Triton with this release.
     """
@@ -43,7 +43,8 @@ class GpuNeeds:
 class Needs:
     """``gpu`` is None for the CPU runtime; ``plan`` says whether the target can load the checkpoint at all.
 
-    ``shm`` and ``output_bytes`` in bytes; ``ports`` are the fixed ones, by the names that ``serving.ports`` has.
+    ``shm`` in bytes; ``output_bytes`` of the bundle and ``fetch_bytes`` of a download, None if unknown. ``ports`` are
+    the fixed ones, by the names that ``serving.ports`` has.
     """
 
     plan: Finding
@@ -52,6 +53,7 @@ class Needs:
     shm: int = CPU_SHM
     output_bytes: int | None = None
     repo: str | None = None
+    fetch_bytes: int | None = None
     harmony: bool = False
     features: tuple[Feature, ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict)
