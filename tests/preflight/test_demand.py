@@ -62,6 +62,15 @@ def test_a_gpu_target(root: Path) -> None:
     assert asked.fetch_bytes == sum(predicted("Firworks/gpt-oss-120b-nvfp4").shards.values())
 
 
+def test_every_shipped_recipe_says_what_it_needs(root: Path) -> None:
+    files = sorted((root / "recipes").glob("*/*.yaml"))
+    asked = {file: (recipes.load(file, ()), ask(root, str(file.relative_to(root / "recipes")))) for file in files}
+    assert len(asked) >= 2
+    for recipe, found in asked.values():
+        assert (found.gpu is None) == (recipe.target.runtime == "cpu")
+        assert found.gpu is None or found.gpu.gpu == recipe.target.gpu
+
+
 def test_a_release_without_an_image_of_triton(root: Path) -> None:
     gpu = ask(root, "tiny-gpt-oss/cpu.yaml", *B200, "target.release=1.3.0rc20").gpu
     assert gpu is not None

@@ -37,8 +37,10 @@ def needs_of(recipe: Recipe) -> Needs:
 
 def _gpu(recipe: Recipe, plan: Plan | None) -> GpuNeeds | None:
     target, parallel = recipe.target, recipe.target.parallel
-    if target.release is None or target.gpu is None:
+    if target.runtime == "cpu":
         return None
+    assert target.release is not None
+    assert target.gpu is not None
     targets = load_targets()
     gpu, images = targets.gpu(target.gpu), targets.images_for(targets.release(target.release).name)
     own = [image.reference for image in images if image.kind == "release"]
