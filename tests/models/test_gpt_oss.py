@@ -70,7 +70,7 @@ def test_geometry() -> None:
 
 def test_the_geometry_of_the_sample(sample: Path) -> None:
     config = json.loads((sample / "config.json").read_text())
-    read = gpt_oss.Geometry.from_config(config, "folder")
+    read = gpt_oss.geometry(config, "folder")
     assert (read.layers, read.heads, read.windows[:2]) == (
         6,
         config["num_attention_heads"],

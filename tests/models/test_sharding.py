@@ -14,7 +14,7 @@ from toolkit.models.geometry import Geometry, Spec
 from toolkit.models.known import KNOWN
 from toolkit.models.layout import Layout
 from toolkit.models.registry import FAMILIES
-from toolkit.models.sharding import part_of, rank_bytes, stages
+from toolkit.models.sharding import Weights, part_of, rank_bytes, stages
 
 
 def model(repo: str, layout: Layout) -> tuple[dict[str, Spec], Geometry]:
@@ -159,6 +159,14 @@ def test_experts_that_do_not_split_evenly_are_rounded_up() -> None:
     whole = rank_bytes(tensors, geometry, tp=3, ep=1, attention_dp=True)
     shared = rank_bytes(tensors, geometry, tp=3, ep=3, attention_dp=True)
     assert whole - shared == 2 * 2 * (4 * 3 * 64 * 16 - 2 * 3 * 64 * 48)
+
+
+def test_experts_that_differ_by_number_only_are_counted_together() -> None:
+    _, _, tensors = case("qwen3-moe-bf16")
+    rows = Weights.of(tensors).rows
+    assert rows["model.layers.1.mlp.experts.0.up_proj.weight", (48, 64), 2] == 4
+    assert rows["model.layers.1.self_attn.q_proj.weight", (96, 64), 2] == 1
+    assert (sum(rows.values()), len(rows)) == (len(tensors), len(tensors) - 2 * 3 * 3)
 
 
 @pytest.mark.parametrize("name", sorted(name for name in CASES if name != "gpt-oss-nvfp4"))

@@ -21,13 +21,11 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from typing import Any
 
-from toolkit.models import geometry as base
 from toolkit.models.decoder import attention, outer
 from toolkit.models.family import Family
-from toolkit.models.geometry import Config, Spec
+from toolkit.models.geometry import Config, Geometry, Spec
 from toolkit.models.layout import Format, Layout
 from toolkit.numerics import mxfp4, nvfp4
 
@@ -37,7 +35,7 @@ EXPERTS = "model.layers.0.mlp.experts.gate_up_proj"
 KINDS = ("sliding_attention", "full_attention")
 
 
-def geometry(config: Mapping[str, Any], where: str) -> base.Geometry:
+def geometry(config: Mapping[str, Any], where: str) -> Geometry:
     """From ``config.json``; raises ``CheckpointError`` naming a missing or impossible key."""
     read = Config(config, where)
     required = {"kv_heads": read.size("num_key_value_heads"), "head_dim": read.size("head_dim")}
@@ -46,7 +44,7 @@ def geometry(config: Mapping[str, Any], where: str) -> base.Geometry:
     for key, value in widths.items():
         if value % GROUP_SIZE:
             raise read.wrong(f"{key} {value} is not a multiple of the group size {GROUP_SIZE}")
-    return base.Geometry(
+    return Geometry(
         **sizes,
         intermediate=widths["intermediate_size"],
         experts=read.size("num_local_experts"),
@@ -68,7 +66,7 @@ def _windows(config: Config, layers: int) -> tuple[int | None, ...]:
     return tuple(window if kind == KINDS[0] else None for kind in kinds)
 
 
-def specs(geometry: base.Geometry, layout: Layout) -> Iterator[tuple[str, Spec]]:
+def specs(geometry: Geometry, layout: Layout) -> Iterator[tuple[str, Spec]]:
     g = geometry
     yield from outer(g)
     for layer in range(g.layers):
@@ -99,19 +97,3 @@ def _experts(stem: str, shape: tuple[int, int, int], stored: Format) -> Iterator
 
 
 FAMILY = Family("gpt-oss", ARCHITECTURE, geometry, specs, (EXPERTS + "_blocks", EXPERTS))
-
-
-class Geometry(base.Geometry):
-    """``geometry`` as a constructor."""
-
-    __slots__ = ()
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], where: str) -> Geometry:
-        read = geometry(config, where)
-        return cls(**{field.name: getattr(read, field.name) for field in fields(read)})
-
-
-tensors = FAMILY.tensors
-kv_scales = FAMILY.kv_scales
-attention_weights = FAMILY.attention_weights
