@@ -73,7 +73,7 @@ def test_a_machine_without_a_gpu() -> None:
         "warn nofile     20,000 open files, a server takes more under load"
         " → docker run --ulimit nofile=65536, or: ulimit -n 65536",
         "warn checkpoint hub:owner/gpt-oss-120b-nvfp4 is not in the cache: 63.0 GiB to download"
-        " → trtkit engine RECIPE does it first",
+        " → trtkit engine RECIPE --fetch does it first",
         "ok   cache      77.0 GiB free at /root",
         "FAIL disk       77.0 GiB free at /work, and bundle and download take 127.0 GiB"
         " → --set engine.output=DIR, a folder with more room",

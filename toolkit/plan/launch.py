@@ -23,7 +23,7 @@ def llm_args(recipe: Recipe, moe_backend: str | None, found: Tuned | None) -> di
 
     Raises ``PlanError`` for one that the release does not know.
     """
-    args = _merged(dict(found.args) if found else {}, _from_recipe(recipe))
+    args = _merged(_tuned_args(found) if found else {}, _from_recipe(recipe))
     if moe_backend is not None:
         args = _merged(args, {"moe_config": {"backend": moe_backend}})
     release = str(recipe.target.release)
@@ -31,6 +31,15 @@ def llm_args(recipe: Recipe, moe_backend: str | None, found: Tuned | None) -> di
         arguments.check_llm_args(release, recipe.engine.llm_args, "engine.llm_args")
         args = _merged(args, recipe.engine.llm_args)
     arguments.check_llm_args(release, args, "llm_args")
+    return args
+
+
+def _tuned_args(found: Tuned) -> dict[str, Any]:
+    """Without what the recipe's batch size stands for, and without leave to run code that comes with weights."""
+    args = {key: value for key, value in found.args.items() if key != "trust_remote_code"}
+    graphs = args.get("cuda_graph_config")
+    if isinstance(graphs, Mapping):
+        args["cuda_graph_config"] = {key: value for key, value in graphs.items() if key != "batch_sizes"}
     return args
 
 

@@ -57,15 +57,16 @@ def _plan_cpu(recipe: Recipe, model: Model) -> Plan:
         raise PlanError(
             f"the cpu runtime runs gpt-oss in NVFP4 or BF16, not {stored}", where="target.runtime", hint=hint
         )
+    shards = source_shards(model.census, model.repairs)
     return Plan(
         architecture=model.census.architecture,
         target=recipe.target.model_dump(mode="json"),
         verdict="after-change" if model.repairs else "loads",
         why="The CPU runtime reads every tensor as it is stored.",
-        shards=source_shards(model.census, model.repairs),
+        shards=shards,
         formats={"attention": model.stored.attention, "ffn": model.stored.ffn},
         copies=model.copies,
-        reasons=reasons_of(source_shards(model.census, model.repairs)),
+        reasons=reasons_of(shards),
         predicted=model.predicted,
     )
 

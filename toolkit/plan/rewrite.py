@@ -101,14 +101,6 @@ def expert_stems(geometry: Geometry) -> list[str]:
     return [f"model.layers.{layer}.mlp.experts.{name}" for layer in layers for name in ("gate_up_proj", "down_proj")]
 
 
-def written(
-    tensors: Mapping[str, TensorInfo], changes: Mapping[str, tuple[Action, ...]]
-) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name → (dtype, shape) of the bundle's tensors."""
-    actions = (action for info in tensors.values() for action in changes.get(info.name, (keep(info),)))
-    return {action.output: (str(action.dtype), action.shape) for action in actions if action.output is not None}
-
-
 def source_shards(census: Census, changes: Changes) -> tuple[ShardPlan, ...]:
     """The checkpoint's shards with ``changes``, tensors in source order."""
     by_shard: dict[str, list[Action]] = {shard: [] for shard in census.shards}

@@ -29,6 +29,13 @@ CAST = Note(
     "counts them (none in gpt-oss-20b, about 1,200 of 3.58e9 in gpt-oss-120b)",
     "NVIDIA/Model-Optimizer #1372",
 )
+REPAIR_FIRST = Refusal(
+    "the block scales must be repaired before they can be transcoded",
+    ("Build it for a b200 with target.weights=nvfp4, then set checkpoint.path to that bundle's checkpoint folder",),
+    Evidence(
+        "ModelOpt 0.35.0 and 0.35.1 write block scales of fused experts along the wrong axis", "Model-Optimizer #384"
+    ),
+)
 COMPILED = Note(
     "The TensorRT backend's NVFP4 path is reported broken ('Cannot determine size of FP4 data type')",
     "NVIDIA/Model-Optimizer #187",
@@ -47,16 +54,21 @@ def plan_target(recipe: Recipe, model: Model) -> Plan:
     refusals = (*(() if isinstance(answer, Choice) else answer), *refuse_layout(target.parallel, rules))
     if refusals or not isinstance(answer, Choice):
         return _refused(recipe, model, refusals, rules)
+    if bundle.ffn == "mxfp4" and any(a.kind == "rescale" for actions in model.repairs.values() for a in actions):
+        return _refused(recipe, model, (REPAIR_FIRST,), rules)
     changes = changes_to(model, bundle)
     check_taken(changes, model.input_scales)
-    weights = Weights.of(rewrite.written(model.census.tensors, changes))
+    shards = rewrite.source_shards(model.census, changes)
+    weights = Weights.of({str(a.output): (str(a.dtype), a.shape) for s in shards for a in s.actions if a.output})
     kv = memory.kv_dtype(recipe.engine.kv_cache_dtype, model.census.quant.kv_cache_algo if model.census.quant else None)
     held = memory.budget(recipe, weights, model.geometry, gpu.memory_bytes, kv)
     fits = memory.legal_that_fit(rules, weights, model.geometry, gpu.memory_bytes)
     if held.weights + held.reserve > held.gpu:
         refusal = memory.refuse(held, recipe, fits, targets, evidence(gpu.fact("memory")))
         return _refused(recipe, model, (refusal,), rules, held, fits, _before(answer))
-    return _accepted(recipe, model, answer, changes, held, fits, targets)
+    if target.backend == "tensorrt":
+        shards = compiled.rank_shards(model.tensors, model.geometry, target.parallel.tp)
+    return _accepted(recipe, model, answer, shards, held, fits, targets)
 
 
 def changes_to(model: Model, bundle: Layout) -> rewrite.Changes:
@@ -117,24 +129,19 @@ def _accepted(
     recipe: Recipe,
     model: Model,
     choice: Choice,
-    changes: rewrite.Changes,
+    shards: tuple[ShardPlan, ...],
     held: Memory,
     layouts: Sequence[Split],
     targets: Targets,
 ) -> Plan:
     is_compiled = recipe.target.backend == "tensorrt"
-    shards = (
-        compiled.rank_shards(model.tensors, model.geometry, recipe.target.parallel.tp)
-        if is_compiled
-        else rewrite.source_shards(model.census, changes)
-    )
     files = _json(recipe, model, choice.layout, shards, targets)
     sm = targets.gpu(str(recipe.target.gpu)).sm
     found = launch.tuned_for(recipe, model.family.name, model.geometry, choice.layout.ffn, sm)
     moe_backend = choice.kernel.backend if choice.kernel and model.geometry.experts else None
     args = None if is_compiled else launch.llm_args(recipe, moe_backend, found)
     copies = [copy for copy in model.copies if copy.file not in {*files.files, *files.dropped}]
-    changed = is_compiled or bool(changes) or bool(files.files)
+    changed = bool(files.files) or any(not shard.unchanged for shard in shards)
     reasons = rewrite.reasons_of(shards)
     return Plan(
         architecture=model.census.architecture,
@@ -146,7 +153,7 @@ def _accepted(
         kernel=f"{choice.kernel.backend} ({choice.kernel.algo})" if choice.kernel else None,
         lossy=rewrite.is_lossy(model.stored, choice.layout),
         contested=choice.contested,
-        evidence=_evidence(recipe, model, choice, changes, targets),
+        evidence=_evidence(recipe, model, choice, targets),
         json_files=dict.fromkeys(files.files) if model.predicted else files.files,
         copies=tuple(copies),
         llm_args=args,
@@ -191,9 +198,7 @@ def _why(choice: Choice, reasons: Mapping[str, str], files: JsonFiles) -> str:
     return f"The release needs {' and '.join(files.files)} rewritten; the weights stay." if files.files else AS_IT_IS
 
 
-def _evidence(
-    recipe: Recipe, model: Model, choice: Choice, changes: rewrite.Changes, targets: Targets
-) -> tuple[Evidence, ...]:
+def _evidence(recipe: Recipe, model: Model, choice: Choice, targets: Targets) -> tuple[Evidence, ...]:
     """The facts that decided, the deciding one first."""
     found = [choice.instead_of.evidence] if choice.instead_of else []
     release = targets.release(str(recipe.target.release))
