@@ -212,7 +212,7 @@ def comment(row: Row, plan: Plan) -> str:
     file = f"recipes/{row.model}/{row.target}.yaml"
     doubt = "".join(f"# Doubt:    {note.what}: {note.source}\n" for note in plan.notes[:1]) if plan.contested else ""
     memory = f"{plan.memory.weights / (1 << 30):.1f} GiB of weights on each of {plan.memory.gpu / (1 << 30):.0f} GiB"
-    return f"""# {row.model} in {weights} on {row.tp} × {gpu.title}: {row.about}. TensorRT-LLM {row.release}.
+    return f"""# {row.model} in {weights} on {row.tp} × {gpu.title.partition(",")[0]}: {row.about}. TensorRT-LLM {row.release}.
 # Made by scripts/recipes.py; copy it to change it.
 #
 # Needs:    {memory}; {disk} GB of disk; TensorRT-LLM {row.release}
