@@ -8,6 +8,9 @@ from types import ModuleType
 
 import pytest
 
+from toolkit import recipe
+from toolkit.plan.source import plan_recipe
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -37,3 +40,13 @@ def test_no_golden_is_left_over() -> None:
 
 def test_the_matrix_in_the_documentation() -> None:
     assert goldens.matrix() == goldens.MATRIX.read_text(encoding="utf-8"), "type: make generated"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "recipes").glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_every_shipped_recipe_loads_on_its_target(path: Path) -> None:
+    plan = plan_recipe(recipe.load(path))
+    assert plan.verdict in ("loads", "after-change")
+    assert plan.lossy is False
+    assert plan.memory is None or plan.memory.fits[0].requests > 0

@@ -266,14 +266,24 @@ def test_the_resolved_recipe_loads_as_itself_from_any_folder(tmp_path: Path) -> 
 
 def test_shipped_recipes_are_valid_and_open_with_needs_launch_and_override(root: Path) -> None:
     paths = sorted((root / "recipes").glob("*/*.yaml"))
-    assert [str(path.relative_to(root / "recipes")) for path in paths] == [
-        "gpt-oss-120b/b200.yaml",
-        "tiny-gpt-oss/cpu.yaml",
-    ]
+    models = {"gpt-oss-120b", "gpt-oss-20b", "llama-3.1-8b", "qwen3-30b-a3b", "tiny-gpt-oss"}
+    assert {path.parent.name for path in paths} == models
     for path in paths:
         assert recipe.load(path).bench.output == Path("results/local"), "make clean removes build/ and keeps records"
         comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
-        assert [line.split(":")[0] for line in comment[2:]] == ["# Needs", "# Launch", "# Override"]
+        keys = [line.split(":")[0] for line in comment[1:] if ":" in line]
+        assert keys[:3] == ["# Needs", "# Launch", "# Override"]
+        assert keys[3:] in ([], ["# Doubt"])
+
+
+def test_there_is_a_recipe_of_both_gpt_oss_models_for_every_gpu(root: Path) -> None:
+    gpus = {"b200", "gb200", "b300", "gb300", "rtx-5090", "rtx-pro-6000", "dgx-spark", "h100", "h200"}
+    for model in ("gpt-oss-120b", "gpt-oss-20b"):
+        recipes = [recipe.load(path) for path in (root / "recipes" / model).glob("*.yaml")]
+        assert {loaded.target.gpu for loaded in recipes} == gpus
+        for gpu in ("b200", "gb200", "b300", "gb300", "h100", "h200"):
+            profiles = {loaded.engine.profile for loaded in recipes if loaded.target.gpu == gpu}
+            assert profiles >= {"latency", "throughput"}
 
 
 def test_the_committed_schema_is_the_generated_one(root: Path) -> None:
