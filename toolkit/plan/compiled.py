@@ -15,19 +15,23 @@ Names and layout of the Llama family (``tensorrt_llm/models/llama/convert.py`` @
     *.weights_scaling_factor              weight_scale F8_E4M3 [out, in/16], split as the weight
     *.weights_scaling_factor_2            weight_scale_2 F32 [1]
     *.activation_scaling_factor           input_scale F32 [1]
+    transformer.layers.N.attention.k_cache_scaling_factor, .v_cache_scaling_factor    k_scale, v_scale F32 [1]
 
-Packed weights and block scales split along ``in`` at multiples of 16 elements. q, k and v share their scalars.
+Packed weights and block scales split along ``in`` at multiples of 16 elements. q, k and v share their scalars. The
+scales of the KV cache are those that ``preprocess_weights`` of the same file joins to their maximum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from toolkit.checkpoint.census import Census
 from toolkit.checkpoint.header import TensorInfo
 from toolkit.models.geometry import Geometry
-from toolkit.plan.types import Action, ShardPlan, Slice
+from toolkit.plan.types import Action, Evidence, Refusal, ShardPlan, Slice
+from toolkit.recipe import ParallelSection
 
 Tensors = Mapping[str, TensorInfo]
 LINEARS = {
@@ -38,12 +42,46 @@ LINEARS = {
 }
 NORMS = {"input_layernorm": "input_layernorm", "post_attention_layernorm": "post_layernorm"}
 SCALARS = {"weight_scale_2": "weights_scaling_factor_2", "input_scale": "activation_scaling_factor"}
+KV_SCALES = {"k_proj.k_scale": "k_cache_scaling_factor", "v_proj.v_scale": "v_cache_scaling_factor"}
 SPLIT = {"weight": "weight", "weight_scale": "weights_scaling_factor"}
 
+_ONE_FILE_A_RANK = Evidence(
+    "a TensorRT-LLM checkpoint has names of its own and one file a rank; trtkit writes those of tensor parallelism, "
+    "for Llama without biases",
+    "docs/source/legacy/architecture/checkpoint.md @10c1d594",
+)
 
-def rank_shards(tensors: Tensors, geometry: Geometry, tp: int) -> tuple[ShardPlan, ...]:
-    """The files of every rank."""
-    return tuple(ShardPlan(f"rank{rank}.safetensors", tuple(_rank(tensors, geometry, tp, rank))) for rank in range(tp))
+
+def refuse(geometry: Geometry, parallel: ParallelSection) -> Iterator[Refusal]:
+    """What trtkit cannot write as a TensorRT-LLM checkpoint."""
+    pytorch = "Set target.backend=pytorch: there the checkpoint is the engine"
+    if parallel.pp > 1 or parallel.attention_dp:
+        what = "trtkit splits a compiled engine by tensor parallelism only (target.parallel)"
+        gpus = f"Set target.parallel to {{tp: {parallel.tp * parallel.pp}}}"
+        yield Refusal(what, (gpus, pytorch), _ONE_FILE_A_RANK)
+    if geometry.attention_bias or geometry.ffn_bias:
+        yield Refusal("trtkit compiles Llama without biases only", (pytorch,), _ONE_FILE_A_RANK)
+    if geometry.vocab % parallel.tp:
+        what = f"tensor parallel {parallel.tp} does not split the vocabulary of {geometry.vocab} evenly"
+        yield Refusal(f"{what} (target.parallel.tp)", ("Set target.parallel to {tp: 1}", pytorch), _ONE_FILE_A_RANK)
+
+
+def rank_shards(
+    tensors: Tensors, geometry: Geometry, tp: int, repairs: Iterable[tuple[Action, ...]] = ()
+) -> tuple[ShardPlan, ...]:
+    """The files of every rank. A scalar that is not in the checkpoint comes from the action of ``repairs`` for it."""
+    made = {str(action.output): action for actions in repairs for action in actions if not action.inputs}
+    ranks = (tuple(_rank(tensors, geometry, tp, rank)) for rank in range(tp))
+    return tuple(
+        ShardPlan(f"rank{rank}.safetensors", tuple(_repaired(action, made) for action in actions))
+        for rank, actions in enumerate(ranks)
+    )
+
+
+def _repaired(action: Action, made: Mapping[str, Action]) -> Action:
+    """``action``, or what makes its only input, under the name and shape that it gives it."""
+    source = made.get(action.inputs[0])
+    return replace(source, output=action.output, shape=action.shape) if source is not None else action
 
 
 def _rank(tensors: Tensors, geometry: Geometry, tp: int, rank: int) -> Iterator[Action]:
@@ -70,7 +108,11 @@ def _linear(tensors: Tensors, source: str, target: str, axis: int, tp: int, rank
 def _scalars(tensors: Tensors, source: str, target: str) -> Iterator[Action]:
     for suffix, name in SCALARS.items():
         if (scalar := f"{source}.{suffix}") in tensors:
-            yield Action("relay", (scalar,), f"{target}.{name}", "F32", (1,), "compiled", (None,))
+            yield _scalar(scalar, f"{target}.{name}")
+
+
+def _scalar(source: str, target: str) -> Action:
+    return Action("relay", (source,), target, "F32", (1,), "compiled", (None,))
 
 
 def _qkv(tensors: Tensors, geometry: Geometry, source: str, target: str, tp: int, rank: int) -> Iterator[Action]:
@@ -87,6 +129,9 @@ def _qkv(tensors: Tensors, geometry: Geometry, source: str, target: str, tp: int
         shape = (sum(part.end - part.begin for part in slices), first.shape[1])
         yield Action("relay", inputs, target + name, first.dtype, shape, "compiled", slices)
     yield from _scalars(tensors, projections[0], target.removesuffix("."))
+    for scale, name in KV_SCALES.items():
+        if (scalar := f"{source}self_attn.{scale}") in tensors:
+            yield _scalar(scalar, target.removesuffix("qkv.") + name)
 
 
 def _heads(heads: int, head_dim: int, tp: int, rank: int) -> tuple[int, int]:
@@ -129,6 +174,8 @@ def trtllm_config(census: Census, geometry: Geometry, tp: int) -> dict[str, Any]
         "rotary_base": config.get("rope_theta") or rope.get("rope_theta") or 10000.0,
         "rotary_scaling": config.get("rope_scaling")
         or (rope if rope.get("rope_type", "default") != "default" else None),
+        "use_parallel_embedding": tp > 1,
+        "embedding_sharding_dim": 0,
         "mapping": {"world_size": tp, "tp_size": tp, "pp_size": 1},
         "quantization": {
             "quant_algo": "NVFP4",

@@ -16,6 +16,10 @@ GPT_OSS, LLAMA = "gpt-oss", "llama"
 Part = Literal["attention", "ffn"]
 SPOKEN: dict[Format, str] = {"nvfp4": "NVFP4", "mxfp4": "MXFP4", "bf16": "BF16", "fp8": "FP8"}
 QUANTISE = "Quantise the BF16 model with ModelOpt first: hf_ptq.py --qformat nvfp4"
+_NAMES = Evidence(
+    "preprocess_perlayer_weights knows scales by quant_algo; trtkit knows the names of NVFP4",
+    "tensorrt_llm/models/modeling_utils.py (commit unknown)",
+)
 _FROM_DATA = Evidence("an FP4 format cannot be made from this one without quantising again", "tensor dtypes")
 
 
@@ -122,8 +126,11 @@ class Question:
             what = f"TensorRT-LLM {self.target.release} has no TensorRT backend and no trtllm-build"
             last = [name for name, known in self.targets.releases.items() if known.tensorrt_backend][-1]
             yield Refusal(what, (python, f"Set target.release={last}, the last that has it"), evidence(fact))
-        if self.stored.ffn != "nvfp4":
-            yield Refusal("trtkit compiles NVFP4 checkpoints only", (QUANTISE, python), _FROM_DATA)
+        if self.stored != Layout("nvfp4", "nvfp4"):
+            yield Refusal("trtkit compiles checkpoints with every projection in NVFP4 only", (QUANTISE, python), _NAMES)
+        elif (wanted := self.target.weights) != "auto" and wanted != "nvfp4":
+            what = f"trtkit compiles NVFP4 weights only, not {SPOKEN[wanted]}"
+            yield Refusal(what, ("Set target.weights=auto", python), _NAMES)
 
     def _kernel(self, part: Part, fmt: Format, sm: int | None = None, release: str | None = None) -> Kernel | None:
         """What computes ``part``: a MoE backend for experts, a GEMM for Linears."""
@@ -165,6 +172,7 @@ class Question:
     def _other_weights(self, fmt: Format) -> tuple[str, ...]:
         """Other formats of the same checkpoint that this target computes."""
         others: tuple[Format, ...] = ("mxfp4", "nvfp4") if self.family.name == GPT_OSS else ("bf16",)
+        pytorch = "target.backend=pytorch and " if self.target.backend == "tensorrt" else ""
         found = []
         for other in others:
             layout = Layout("bf16", other)
@@ -174,7 +182,7 @@ class Question:
                 and self._kernel("ffn", other)
                 and self._kernel("attention", "bf16")
             ):
-                found.append(f"Set target.weights={other}")
+                found.append(f"Set {pytorch}target.weights={other}")
         return tuple(found)
 
     def _newer(self, key: str) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ def plan_target(recipe: Recipe, model: Model) -> Plan:
     bundle = answer.layout if isinstance(answer, Choice) else model.stored
     rules = Rules(model.geometry, bundle, pipeline=model.family.name != GPT_OSS)
     refusals = (*(() if isinstance(answer, Choice) else answer), *refuse_layout(target.parallel, rules))
+    if target.backend == "tensorrt" and isinstance(answer, Choice):
+        refusals = (*refusals, *compiled.refuse(model.geometry, target.parallel))
     if refusals or not isinstance(answer, Choice):
         return _refused(recipe, model, refusals, rules)
     if bundle.ffn == "mxfp4" and any(a.kind == "rescale" for actions in model.repairs.values() for a in actions):
@@ -67,7 +69,7 @@ def plan_target(recipe: Recipe, model: Model) -> Plan:
         refusal = memory.refuse(held, recipe, fits, targets, evidence(gpu.fact("memory")))
         return _refused(recipe, model, (refusal,), rules, held, fits, _before(answer))
     if target.backend == "tensorrt":
-        shards = compiled.rank_shards(model.tensors, model.geometry, target.parallel.tp)
+        shards = compiled.rank_shards(model.tensors, model.geometry, target.parallel.tp, model.repairs.values())
     return _accepted(recipe, model, answer, shards, held, fits, targets)
 
 
