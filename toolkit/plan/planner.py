@@ -10,7 +10,7 @@ from toolkit.errors import PlanError
 from toolkit.models.geometry import Geometry
 from toolkit.models.registry import FAMILIES, find
 from toolkit.plan.model import Model
-from toolkit.plan.repairs import Tensors, repair
+from toolkit.plan.repairs import Tensors, check_taken, repair
 from toolkit.plan.rewrite import reasons_of, source_shards
 from toolkit.plan.target import plan_target
 from toolkit.plan.types import Copy, Plan
@@ -42,7 +42,7 @@ def make_plan(
             hint=f"trtkit knows {', '.join(FAMILIES)}: set checkpoint.path to such a checkpoint",
         )
     geometry = family.geometry(census.config, census.where)
-    tensors, repairs = repair(census.tensors, bf16=bf16, input_scales=input_scales)
+    tensors, repairs = repair(census.tensors, census.where, bf16=bf16, input_scales=input_scales)
     stored = family.match(tensors, geometry, census.where)
     _check_context(recipe, geometry, census)
     copies = _copies(recipe, census, tokenizer_files)
@@ -57,6 +57,7 @@ def _plan_cpu(recipe: Recipe, model: Model) -> Plan:
         raise PlanError(
             f"the cpu runtime runs gpt-oss in NVFP4 or BF16, not {stored}", where="target.runtime", hint=hint
         )
+    check_taken(model.repairs, model.input_scales)
     shards = source_shards(model.census, model.repairs)
     return Plan(
         architecture=model.census.architecture,

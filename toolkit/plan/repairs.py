@@ -15,22 +15,25 @@ Tensors = Mapping[str, TensorInfo]
 
 
 def repair(
-    tensors: Tensors, *, bf16: Tensors | None, input_scales: Tensors | None
+    tensors: Tensors, where: str, *, bf16: Tensors | None, input_scales: Tensors | None
 ) -> tuple[dict[str, TensorInfo], Changes]:
-    """``bf16`` and ``input_scales`` are the headers of the recipe's other checkpoints, where it has them.
+    """``where`` names the checkpoint; ``bf16`` and ``input_scales`` are the headers of the recipe's other ones.
 
-    Raises ``CheckpointError`` where one of them lacks what the repair needs. Wrong block scales without ``bf16`` stay
-    as they are: the layout check then says what they are.
+    Raises ``CheckpointError`` where one of them lacks what the repair needs, and for wrong block scales without
+    ``bf16``.
     """
     sound, changes = dict(tensors), Changes()
-    if bf16 is not None:
-        for name in untransposed_scales(tensors):
-            packed = name.removesuffix("_weight_scale")
-            experts, half, n = tensors[packed].shape
-            shape = (experts, 2 * half // nvfp4.BLOCK, n)
-            _need(bf16, packed, ("BF16", (experts, 2 * half, n)), "checkpoint.bf16")
-            sound[name] = replace(tensors[name], shape=shape)
-            changes[name] = (rescale(name, packed, shape),)
+    for name in untransposed_scales(tensors):
+        if bf16 is None:
+            what = "block scales run along out: the defect of ModelOpt 0.35.0 and 0.35.1"
+            hint = "Set checkpoint.bf16 to the BF16 model that it was made from, or export again with 0.37 or later"
+            raise CheckpointError(what, where=f"{where}/{tensors[name].shard}, tensor {name!r}", hint=hint)
+        packed = name.removesuffix("_weight_scale")
+        experts, half, n = tensors[packed].shape
+        shape = (experts, 2 * half // nvfp4.BLOCK, n)
+        _need(bf16, packed, ("BF16", (experts, 2 * half, n)), "checkpoint.bf16")
+        sound[name] = replace(tensors[name], shape=shape)
+        changes[name] = (rescale(name, packed, shape),)
     for name in missing_input_scales(tensors):
         beside = _global_scale(name)
         sound[name] = replace(tensors[beside], name=name)
