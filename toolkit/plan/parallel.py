@@ -19,12 +19,13 @@ _HEADS = Evidence(
 )
 _EXPERTS = Evidence("experts split over expert-parallel ranks", "tensorrt_llm/_torch: num_experts % ep_size")
 _GROUPS = Evidence(
-    f"a rank's share of an NVFP4 weight is whole groups of {GROUP}",
+    f"a rank's share of an NVFP4 weight is whole groups of {GROUP}, of any other whole channels",
     "loader test of the same layout in SGLang: 2880 / 8 = 360 is rejected",
 )
 _PIPELINE = Evidence(
     "gpt-oss asserts pp_size == 1 in every version", "modeling_gpt_oss.py: 'Pipeline parallelism is not supported.'"
 )
+_LAYERS = Evidence("a pipeline rank holds whole layers", "torch.tensor_split over num_hidden_layers", "inferred")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Rules:
             yield "gpt-oss has no pipeline parallelism", "target.parallel.pp", _PIPELINE
         if parallel.pp > geometry.layers:
             what = f"pipeline parallel {parallel.pp} is more than the model's {geometry.layers} layers"
-            yield what, "target.parallel.pp", _PIPELINE
+            yield what, "target.parallel.pp", _LAYERS
         if parallel.ep > 1 and not geometry.experts:
             yield f"expert parallel {parallel.ep} on a model without experts", "target.parallel.ep", _EXPERTS
             return
