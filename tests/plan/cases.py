@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,18 @@ def published(repo: str, *overrides: str) -> Recipe:
 
 
 def plan_published(repo: str, *overrides: str, layers: int | None = None) -> Plan:
+    """Predicted, as without a download; with ``layers``, of a model that has only so many."""
+    return make_plan(published(repo, *overrides), predicted(repo, layers), predicted=True)
+
+
+@cache
+def predicted(repo: str, layers: int | None = None) -> Census:
     census = predicted_census(repo)
     assert census is not None, repo
-    return make_plan(published(repo, *overrides), census if layers is None else shallow(census, layers), predicted=True)
+    return census if layers is None else _shallow(census, layers)
 
 
-def shallow(census: Census, layers: int) -> Census:
-    """The same model with its first ``layers`` layers only."""
+def _shallow(census: Census, layers: int) -> Census:
 
     def is_there(name: str) -> bool:
         return not name.startswith("model.layers.") or int(name.split(".")[2]) < layers

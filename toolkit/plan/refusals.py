@@ -21,6 +21,9 @@ _NAMES = Evidence(
     "tensorrt_llm/models/modeling_utils.py (commit unknown)",
 )
 _FROM_DATA = Evidence("an FP4 format cannot be made from this one without quantising again", "tensor dtypes")
+_EXPERTS_STAY = Evidence(
+    "decoded experts hold nothing that the FP4 ones do not, in four times the bytes", "BF16 has 16 bits, FP4 4"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,7 @@ class Question:
 
     def _against(self, layout: Layout) -> Iterator[Refusal]:
         if not self._reachable(layout):
-            stored, wanted = SPOKEN[self.stored.ffn], SPOKEN[layout.ffn]
-            what = f"the checkpoint's weights are {stored}, and {wanted} cannot be made from them"
-            yield Refusal(what, self._other_weights(layout.ffn) or (QUANTISE,), _FROM_DATA)
+            yield self._unreachable(SPOKEN[self.stored.ffn], layout.ffn)
             return
         release = self.release
         if self.family.name == GPT_OSS:
@@ -92,6 +93,14 @@ class Question:
         for part, fmt in parts:
             if self._kernel(part, fmt) is None:
                 yield self._no_kernel(part, fmt)
+
+    def _unreachable(self, stored: str, wanted: Format) -> Refusal:
+        others = self._other_weights(wanted)
+        if wanted == "bf16":
+            what = f"trtkit makes no BF16 experts from {stored} ones"
+            return Refusal(what, (*others, "Serve the BF16 checkpoint"), _EXPERTS_STAY)
+        what = f"the checkpoint's weights are {stored}, and {SPOKEN[wanted]} cannot be made from them"
+        return Refusal(what, (*others, QUANTISE), _FROM_DATA)
 
     def _reachable(self, layout: Layout) -> bool:
         if self.family.name == GPT_OSS:
