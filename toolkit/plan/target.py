@@ -18,6 +18,8 @@ from toolkit.plan.types import Evidence, Memory, Note, Plan, Refusal, ShardPlan,
 from toolkit.recipe import Recipe
 from toolkit.trtllm import Targets, load_targets
 
+UNSAID_EXCLUDES = ("*.mlp.gate", "lm_head")
+"""What the loader itself takes for an NVFP4 checkpoint whose JSON has no list (``model_config.py``)."""
 AS_IT_IS = "Every tensor already has the layout that the loader builds."
 ORIGINAL = Note(
     "The transcode is not exact. `trtkit plan --deep` measures its error on your copy; openai/gpt-oss-* is MXFP4 "
@@ -181,8 +183,9 @@ def _exclude(recipe: Recipe, model: Model, bundle: Layout, targets: Targets) -> 
     """The exclude list to write, None where the checkpoint's JSON already says what the release's loader needs."""
     if bundle.ffn != "nvfp4":
         return None
-    listed = model.census.quant.exclude_modules if model.census.quant else ()
-    unread = model.census.quant_config is None and not targets.release(str(recipe.target.release)).inline_quant_config
+    listed = model.census.quant.exclude_modules if model.census.quant else UNSAID_EXCLUDES
+    inline = model.census.quant is not None and targets.release(str(recipe.target.release)).inline_quant_config
+    unread = model.census.quant_config is None and not inline
     if model.family.name == GPT_OSS:
         # the loader replaces any list but an empty one, so a list is written whenever something else is
         needed = bundle != model.stored or not listed or len(set(listed)) < len(listed) or unread
