@@ -27,7 +27,10 @@ def ls(as_json: bool) -> None:
     from toolkit.resources import recipes_dir
 
     folder = recipes_dir()
-    rows = [(str(path.relative_to(folder).with_suffix("")), _title(path)) for path in sorted(folder.glob("*/*.yaml"), key=lambda path: path.with_suffix(""))]
+    rows = [
+        (str(path.relative_to(folder).with_suffix("")), _title(path))
+        for path in sorted(folder.glob("*/*.yaml"), key=lambda path: path.with_suffix(""))
+    ]
     if as_json:
         echo_json([{"name": name, "path": str(folder / f"{name}.yaml"), "title": title} for name, title in rows])
         return
