@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,22 +17,72 @@ from toolkit.trtllm.tuned import Tuned
 
 ARGS_FILE = "llm_args.yaml"
 GPT_OSS_20B_EXPERTS = 32
+# LLM arguments from which layout and memory are planned → the recipe keys that give them
+PLANNED = {
+    "backend": "target.backend",
+    "tensor_parallel_size": "target.parallel.tp",
+    "pipeline_parallel_size": "target.parallel.pp",
+    "moe_expert_parallel_size": "target.parallel.ep",
+    "enable_attention_dp": "target.parallel.attention_dp",
+    "max_batch_size": "engine.max_batch_size",
+    "max_seq_len": "engine.max_seq_len",
+    "kv_cache_config.dtype": "engine.kv_cache_dtype",
+    "kv_cache_config.free_gpu_memory_fraction": "engine.kv_cache_free_gpu_memory_fraction",
+}
+_INTEGER = re.compile(r"[-+]?\d{1,18}")
+_FLOAT = re.compile(r"[-+]?(\d{1,18}\.?\d{0,18}|\.\d{1,18})(e[-+]?\d{1,3})?", re.IGNORECASE)
 
 
 def llm_args(recipe: Recipe, moe_backend: str | None, found: Tuned | None) -> dict[str, Any]:
     """``LLM(...)`` arguments of the PyTorch backend: tuned ones, the recipe's sections over them, then engine.llm_args.
 
-    Raises ``PlanError`` for one that the release does not know.
+    Raises ``PlanError`` for one that the release does not know, and for one of engine.llm_args that contradicts what
+    was planned with.
     """
-    args = _merged(_tuned_args(found) if found else {}, _from_recipe(recipe))
+    planned = _from_recipe(recipe)
+    args = _merged(_tuned_args(found) if found else {}, planned)
     if moe_backend is not None:
         args = _merged(args, {"moe_config": {"backend": moe_backend}})
-    release = str(recipe.target.release)
-    if recipe.engine.llm_args:
-        arguments.check_llm_args(release, recipe.engine.llm_args, "engine.llm_args")
-        args = _merged(args, recipe.engine.llm_args)
+    release, own = str(recipe.target.release), _typed(recipe.engine.llm_args)
+    arguments.check_llm_args(release, own, "engine.llm_args")
+    _check_agreement(own, planned)
+    args = _merged(args, own)
     arguments.check_llm_args(release, args, "llm_args")
     return args
+
+
+def _typed(value: Any) -> Any:
+    """A recipe keeps every scalar as text, which release 1.10 needs; LLM arguments are numbers and truth values."""
+    if isinstance(value, Mapping):
+        return {key: _typed(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if _INTEGER.fullmatch(value):
+        return int(value)
+    return float(value) if _FLOAT.fullmatch(value) else value
+
+
+def _check_agreement(own: Mapping[str, Any], planned: Mapping[str, Any]) -> None:
+    for name, key in PLANNED.items():
+        section, _, inner = name.rpartition(".")
+        there, given = (own.get(section, {}), planned[section]) if section else (own, planned)
+        found = None if there is None else there.get(inner, given[inner])
+        if found != given[inner]:
+            what = f"is {found!r}, but the plan is made for {key}={given[inner]}"
+            raise PlanError(what, where=f"engine.llm_args.{name}", hint=f"Set {key} and leave this one out")
+
+
+def check_compiled(recipe: Recipe) -> None:
+    """A compiled engine has no LLM arguments; raises ``PlanError`` for a recipe that gives some."""
+    for key in ("llm_args", "profile"):
+        if getattr(recipe.engine, key):
+            what = "a compiled engine takes no LLM arguments"
+            hint = f"Leave engine.{key} out, or set target.backend=pytorch"
+            raise PlanError(what, where=f"engine.{key}", hint=hint)
 
 
 def _tuned_args(found: Tuned) -> dict[str, Any]:
@@ -90,7 +141,7 @@ def notes(recipe: Recipe, args: Mapping[str, Any] | None, found: Tuned | None) -
     """Where the LLM arguments come from, and what is doubtful about them."""
     if found is not None:
         differs = f": {found.note}" if found.note else ""
-        what = f"what the recipe does not set starts from NVIDIA's {recipe.engine.profile} configuration{differs}"
+        what = f"LLM arguments without a recipe key come from NVIDIA's {recipe.engine.profile} configuration{differs}"
         yield Note(what, found.source)
     for line in arguments.check_llm_args(str(recipe.target.release), args or {}, "llm_args"):
         yield Note(line)

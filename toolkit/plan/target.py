@@ -71,6 +71,7 @@ def plan_target(recipe: Recipe, model: Model) -> Plan:
         refusal = memory.refuse(held, recipe, fits, targets, evidence(gpu.fact("memory")))
         return _refused(recipe, model, (refusal,), rules, held, fits, _before(answer))
     if target.backend == "tensorrt":
+        launch.check_compiled(recipe)
         shards = compiled.rank_shards(model.tensors, model.geometry, target.parallel.tp, model.repairs.values())
     return _accepted(recipe, model, answer, shards, held, fits, targets)
 
