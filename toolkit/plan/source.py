@@ -49,12 +49,13 @@ def plan_recipe(recipe: Recipe) -> Plan:
     section = recipe.checkpoint
     assert section.repo is not None
     try:
-        return _plan(recipe, remote.read_census(section.repo, section.revision))
+        census = remote.read_census(section.repo, section.revision)
     except CheckpointError as error:
-        if (census := predicted_census(section.repo)) is None:
+        if (published := predicted_census(section.repo)) is None:
             raise
-        plan = _plan(recipe, census, predicted=True)
+        plan = _plan(recipe, published, predicted=True)
         return replace(plan, notes=(Note(f"No header was read: {error.what}", str(error.where)), *plan.notes))
+    return _plan(recipe, census)
 
 
 def download_of(recipe: Recipe) -> Download | None:
