@@ -119,8 +119,10 @@ def test_refusals(root: Path, tmp_path: Path) -> None:
     wanted = f"{output}: this is not an engine bundle, so it is left alone. Set engine.output to another folder"
     assert str(caught.value) == wanted
     assert (output / "thesis.txt").read_text() == "mine"
-    with pytest.raises(PlanError, match="no MoE backend"):
-        run(root, tmp_path / "other", *B200, "target.gpu=rtx-5090")
+    with pytest.raises(PlanError) as refused:
+        run(root, tmp_path / "other", *B200, "target.gpu=h100", "target.weights=nvfp4")
+    wanted = "target: no MoE backend runs NVFP4 gpt-oss on h100 (SM90). Set target.weights=mxfp4"
+    assert str(refused.value) == wanted
     assert not (tmp_path / "other").exists()
 
 

@@ -97,6 +97,12 @@ def test_the_published_nvfp4_becomes_the_published_mxfp4(nvfp4: str, mxfp4: str)
     assert transcoded.output_bytes == 65_248_815_744
 
 
+def test_a_change_that_the_recipe_asks_for_is_not_laid_to_the_target() -> None:
+    """A B200 has NVFP4 kernels as well."""
+    plan = plan_published(GPT_OSS_120B_NVFP4, "target.weights=mxfp4")
+    assert not any("only" in text for text in (plan.why, *plan.reasons.values()))
+
+
 def test_mxfp4_experts_become_modelopt_s_mlp_only_layout() -> None:
     golden = modelopt_layouts()
     family, geometry, _ = layouts.case("gpt-oss-nvfp4")

@@ -18,7 +18,7 @@ REASONS = {
     ),
     "bf16-weights": "The recipe asks for BF16 weights, which every target computes.",
     "unused-scale": "A BF16 projection has no block, global or input scale.",
-    "to-mxfp4": "The target has MXFP4 kernels only; each block of 32 gets the power-of-two scale of least error.",
+    "to-mxfp4": "Experts become MXFP4: each block of 32 gets the power-of-two scale of least error.",
     "no-scale-in-mxfp4": "MXFP4 has one power-of-two scale a block, and no global or input scale.",
     "to-nvfp4": "The recipe asks for NVFP4: codes stay, two block scales and a global one replace each MXFP4 scale.",
     "input-scale": "The cast has no calibration; 1.0 covers activations up to 2688, as a recipe of ModelOpt pins it.",
