@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
+from tests.checkpoint.hub_stand_in import HubStandIn, serve
 from toolkit.checkpoint.header import TensorInfo
+from toolkit.checkpoint.remote import FIRST_RANGE
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.engine.bundle import Bundle
 
@@ -36,9 +39,94 @@ def test_build_then_nothing_to_do(trtkit: Run, tmp_path: Path) -> None:
 
 def test_dry_run_of_the_120b_recipe_writes_nothing(trtkit: Run, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    result = trtkit("engine", "gpt-oss-120b/b200", "--dry-run", "--set", f"engine.output={output}")
+    overrides = ("--set", f"engine.output={output}")
+    result = trtkit("engine", "gpt-oss-120b/b200", "--dry-run", *overrides)
+    assert (result.exit_code, result.stderr) == (0, "")
+    planned = trtkit("plan", "gpt-oss-120b/b200", *overrides).output
+    assert result.output.startswith(planned)
+    weights, where = result.output.removeprefix(planned).splitlines()
+    assert re.match(
+        r"  weights    not here: about 67,458,445,632 bytes .*from hub:Firworks/gpt-oss-120b-nvfp4@", weights
+    )
+    assert where == f"  would go to {output}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_weights_it_plans_and_stops(trtkit: Run, tmp_path: Path) -> None:
+    """As ``make engine`` runs it: nothing large is fetched unasked."""
+    output = tmp_path / "out"
+    overrides = ("--set", f"engine.output={output}")
+    result = trtkit("engine", "gpt-oss-120b/b200", *overrides)
+    assert result.exit_code == 1
+    assert result.stderr == "error: the weights are not here. Add --fetch to download them first\n"
+    assert result.stdout == trtkit("engine", "gpt-oss-120b/b200", "--dry-run", *overrides).stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sample: Path) -> Iterator[HubStandIn]:
+    with serve(monkeypatch, tmp_path / "cache") as stand_in:
+        stand_in.add("owner/name", sample)
+        yield stand_in
+
+
+def on_hub(output: Path) -> tuple[str, ...]:
+    return (RECIPE, "--set", "checkpoint.repo=owner/name", "--set", f"engine.output={output}", *B200)
+
+
+def test_what_would_be_fetched_is_known_to_the_byte(trtkit: Run, hub: HubStandIn, sample: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    fetched = [path for path in sample.iterdir() if path.suffix in (".json", ".safetensors", ".jinja")]
+    nbytes = sum(path.stat().st_size for path in fetched)
+    result = trtkit("engine", *on_hub(output), "--dry-run")
     assert result.exit_code == 0
-    assert result.output.endswith(f"  would go to {output}\n")
+    assert result.stdout.endswith(
+        f"  weights    not here: {nbytes:,} bytes in {len(fetched)} file(s) from hub:owner/name\n"
+        f"  would go to {output}\n"
+    )
+    document = json.loads(trtkit("engine", *on_hub(output), "--dry-run", "--json").stdout)
+    assert document["output"] == str(output)
+    assert document["download"] == {"where": "hub:owner/name", "files": len(fetched), "nbytes": nbytes, "exact": True}
+    assert document["plan"]["verdict"] == "after-change"
+    assert len(document["digest"]) == 64
+    stopped = trtkit("engine", *on_hub(output), "--json")
+    assert (stopped.exit_code, json.loads(stopped.stdout)) == (1, document)
+    assert list(tmp_path.iterdir()) == [], "neither a bundle nor a cache"
+    assert {hub.sent[path.name] for path in fetched if path.suffix == ".safetensors"} == {3 * FIRST_RANGE}
+
+
+def test_fetch_downloads_and_builds(trtkit: Run, hub: HubStandIn, sample: Path, tmp_path: Path) -> None:
+    result = trtkit("engine", *on_hub(tmp_path / "out"), "--fetch")
+    assert result.exit_code == 0
+    assert result.stdout == f"{tmp_path / 'out'}: built and verified, tensors: 24 dequantize, 72 drop, 117 keep\n"
+    manifest = Bundle.open(tmp_path / "out").manifest
+    assert (manifest["source"]["repo"], manifest["verified"]) == (
+        "owner/name",
+        {"dequantize": 24, "drop": 72, "keep": 117},
+    )
+    shards = {path.name: path.stat().st_size for path in sample.glob("*.safetensors")}
+    assert {name: hub.sent[name] - FIRST_RANGE for name in shards} == shards, "the headers first, for the plan"
+    again = trtkit("engine", *on_hub(tmp_path / "out"))
+    assert (again.exit_code, again.stdout) == (
+        0,
+        f"{tmp_path / 'out'}: nothing changed since it was built; nothing to do\n",
+    )
+
+
+def test_fetch_of_a_refused_target_builds_nothing(trtkit: Run, hub: HubStandIn, tmp_path: Path) -> None:
+    refused = ("--set", "target.gpu=h100", "--set", "target.weights=nvfp4")
+    result = trtkit("engine", *on_hub(tmp_path / "out"), *refused, "--fetch")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "error: target: no MoE backend runs NVFP4 gpt-oss on h100 (SM90). Set target.weights=mxfp4\n"
+    )
+    assert list(tmp_path.iterdir()) == [], "nothing is downloaded for it either"
+
+
+def test_what_is_planned_and_not_built_yet_is_one_line(trtkit: Run, tmp_path: Path) -> None:
+    result = trtkit("engine", RECIPE, "--set", f"engine.output={tmp_path / 'out'}", *B200, "--set", "target.gpu=h100")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert "the plan asks to transcode tensors" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,63 +1,132 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
+from tests.checkpoint.hub_stand_in import HubStandIn, serve
+from tests.helpers import safetensors_bytes
+from toolkit import recipe
+from toolkit.plan.describe import describe
+from toolkit.plan.source import plan_recipe
+
 Run = Callable[..., Result]
+TINY = "tiny-gpt-oss/cpu"
 B200 = ("--set", "target.runtime=tensorrt-llm", "--set", "target.release=1.2.1", "--set", "target.gpu=b200")
+H100 = (*B200, "--set", "target.gpu=h100")
+CPU = (
+    "tiny-gpt-oss-cpu: loads as it is (cpu)\n"
+    "  keep         213 tensors  The target reads this tensor as it is stored.\n"
+    "  output     4,765,584 bytes in 3 shard(s)\n"
+)
+
+
+def loaded(root: Path, *overrides: str) -> recipe.Recipe:
+    return recipe.load(root / "recipes" / f"{TINY}.yaml", [word for word in overrides if word != "--set"])
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sample: Path) -> Iterator[HubStandIn]:
+    with serve(monkeypatch, tmp_path / "cache") as stand_in:
+        stand_in.add("owner/name", sample)
+        yield stand_in
 
 
 def test_cpu(trtkit: Run) -> None:
-    result = trtkit("plan", "tiny-gpt-oss/cpu")
-    assert (result.exit_code, result.output) == (
-        0,
-        "tiny-gpt-oss-cpu: loads as it is (cpu)\n"
-        "  keep         213 tensors  The target reads this tensor as it is stored.\n"
-        "  output     4,765,584 bytes in 3 shard(s)\n",
-    )
+    result = trtkit("plan", TINY)
+    assert (result.exit_code, result.output) == (0, CPU)
 
 
-def test_b200(trtkit: Run) -> None:
-    result = trtkit("plan", "tiny-gpt-oss/cpu", *B200)
-    assert result.exit_code == 0
+def test_b200_is_printed_as_described(trtkit: Run, root: Path) -> None:
+    result = trtkit("plan", TINY, *B200)
+    plan = plan_recipe(loaded(root, *B200))
+    assert (result.exit_code, result.output) == (0, describe(plan, "tiny-gpt-oss-cpu") + "\n")
     lines = result.output.splitlines()
-    assert lines[0] == "tiny-gpt-oss-cpu: loads after a change (TensorRT-LLM 1.2.1 on b200)"
-    assert [line.split()[:3] for line in lines[1:4]] == [
-        ["dequantize", "24", "tensors"],
-        ["drop", "72", "tensors"],
-        ["keep", "117", "tensors"],
+    assert lines[0] == "tiny-gpt-oss-cpu: loads after a change (TensorRT-LLM 1.2.1 on b200, tp 1)"
+    assert [line.split()[:2] for line in lines if " tensors  " in line] == [
+        ["dequantize", "24"],
+        ["drop", "72"],
+        ["keep", "117"],
     ]
-    assert lines[4] == "  rewrite    config.json, hf_quant_config.json, model.safetensors.index.json"
+    assert "  rewrite    config.json, hf_quant_config.json, model.safetensors.index.json" in lines
 
 
 def test_120b_without_a_download(trtkit: Run) -> None:
     result = trtkit("plan", "gpt-oss-120b/b200")
     assert result.exit_code == 0
-    assert "Predicted from the published export recipe; no header was read." in result.output
+    assert "  predicted  from the published export recipe; no header was read\n" in result.output
     assert "  output     68,831,997,120 bytes\n" in result.output
 
 
-def test_refused_says_the_way_out_and_exits_with_1(trtkit: Run) -> None:
-    result = trtkit("plan", "gpt-oss-120b/b200", "--set", "target.gpu=rtx-5090")
-    assert (result.exit_code, result.output) == (
-        1,
-        "gpt-oss-120b-b200: cannot be loaded (TensorRT-LLM 1.2.1 on rtx-5090)\n"
-        "  Predicted from the published export recipe; no header was read.\n"
-        "  refused    no MoE backend of TensorRT-LLM runs NVFP4 gpt-oss on rtx-5090 (SM120)\n"
-        "  way out    Serve openai/gpt-oss (MXFP4) there, or this checkpoint on a b200, gb200, b300 or gb300\n",
+@pytest.mark.parametrize("deep", [(), ("--deep",)])
+def test_refused_says_the_way_out_and_exits_with_1(trtkit: Run, deep: tuple[str, ...]) -> None:
+    result = trtkit("plan", TINY, *H100, "--set", "target.weights=nvfp4", "--set", "target.parallel.pp=2", *deep)
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert lines[0] == "tiny-gpt-oss-cpu: cannot be loaded (TensorRT-LLM 1.2.1 on h100, tp 1, pp 2)"
+    assert [line for line in lines if line.startswith(("  refused", "  way out"))] == [
+        "  refused    no MoE backend runs NVFP4 gpt-oss on h100 (SM90)",
+        "  way out    Set target.weights=mxfp4",
+        "  way out    Run it on one of b200, gb200, b300, gb300",
+        "  refused    gpt-oss has no pipeline parallelism (target.parallel.pp)",
+        "  way out    Set target.parallel to {tp: 1} or {tp: 2, attention_dp: true} "
+        "or {tp: 2, ep: 2, attention_dp: true}",
+    ]
+    assert sum(line.startswith("  fact") for line in lines) == 2
+    assert "measured" not in result.output
+
+
+def test_deep_measures_a_transcode(trtkit: Run) -> None:
+    plain, deep = trtkit("plan", TINY, *H100), trtkit("plan", TINY, *H100, "--deep")
+    assert (plain.exit_code, deep.exit_code) == (0, 0)
+    assert deep.output.startswith(plain.output)
+    [line] = deep.output.removeprefix(plain.output).splitlines()
+    assert line.startswith("  measured   transcode of 12 weights: 0.0000% of 138,240 blocks exact, 138,240 not; ")
+    assert trtkit("plan", TINY, *B200, "--deep").output.splitlines()[-1] == (
+        "  measured   no weight changes its FP4 format: nothing is lost"
     )
 
 
+def test_json_is_the_whole_plan(trtkit: Run, root: Path) -> None:
+    result = trtkit("plan", TINY, *B200, "--json")
+    plan = plan_recipe(loaded(root, *B200))
+    document = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert document == json.loads(json.dumps({**plan.to_dict(), "digest": plan.digest}))
+    assert document["reasons"].keys() == {"same", "bf16-attention", "unused-scale"}
+    assert document["launch"]["commands"].keys() == {"serve", "dataset", "bench"}
+    assert len(document["digest"]) == 64
+
+
+def test_deep_json_has_the_figures_of_each_weight(trtkit: Run) -> None:
+    document = json.loads(trtkit("plan", TINY, *H100, "--deep", "--json").stdout)
+    measured = document["measured"]
+    assert len(measured["tensors"]) == 12
+    assert measured["totals"].keys() == {"transcode"}
+    assert measured["totals"]["transcode"]["blocks"] == 138_240
+    assert {entry["kind"] for entry in measured["tensors"]} == {"transcode"}
+    assert "measured" not in json.loads(trtkit("plan", TINY, *H100, "--json").stdout)
+
+
+def test_a_refused_plan_as_json(trtkit: Run) -> None:
+    result = trtkit("plan", TINY, *H100, "--set", "target.weights=nvfp4", "--json")
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["verdict"]) == (1, "refused")
+    [refusal] = document["refusals"]
+    assert refusal["ways_out"] == ["Set target.weights=mxfp4", "Run it on one of b200, gb200, b300, gb300"]
+    assert refusal["evidence"].keys() == {"statement", "source", "status", "checked"}
+
+
 def test_a_dry_run_of_what_is_refused_says_so_and_exits_with_1(trtkit: Run, tmp_path: Path) -> None:
-    overrides = ("--set", f"engine.output={tmp_path / 'out'}", *B200, "--set", "target.gpu=h100")
-    planned = trtkit("plan", "tiny-gpt-oss/cpu", *overrides)
-    result = trtkit("engine", "tiny-gpt-oss/cpu", "--dry-run", *overrides)
+    overrides = ("--set", f"engine.output={tmp_path / 'out'}", *H100, "--set", "target.weights=nvfp4")
+    planned = trtkit("plan", TINY, *overrides)
+    result = trtkit("engine", TINY, "--dry-run", *overrides)
     assert (result.exit_code, result.output) == (1, planned.output)
     assert "would go to" not in result.output
-    result = trtkit("engine", "tiny-gpt-oss/cpu", "--dry-run", "--json", *overrides)
+    result = trtkit("engine", TINY, "--dry-run", "--json", *overrides)
     assert (result.exit_code, json.loads(result.output)["plan"]["verdict"]) == (1, "refused")
     assert list(tmp_path.iterdir()) == []
 
@@ -66,33 +135,71 @@ def test_a_missing_tokenizer_is_noted(trtkit: Run, sample: Path, tmp_path: Path)
     for path in sample.iterdir():
         if path.name != "tokenizer.json":
             (tmp_path / path.name).symlink_to(path)
-    bare = ("plan", "tiny-gpt-oss/cpu", "--set", f"checkpoint.path={tmp_path}")
+    bare = ("plan", TINY, "--set", f"checkpoint.path={tmp_path}")
     note = "  note       no tokenizer.json: serving needs one; set checkpoint.tokenizer to its folder\n"
-    assert trtkit(*bare).output.endswith(note)
+    assert trtkit(*bare).output == CPU + note
     with_one = trtkit(*bare, "--set", f"checkpoint.tokenizer={sample}")
-    assert with_one.exit_code == 0
-    assert "note" not in with_one.output
-    assert "note" not in trtkit("plan", "gpt-oss-120b/b200").output, "what a predicted one has is not known"
+    assert (with_one.exit_code, with_one.output) == (0, CPU)
+    predicted = trtkit("plan", "gpt-oss-120b/b200").output
+    assert "tokenizer.json" not in predicted, "what a predicted one has is not known"
 
 
 def test_a_predicted_plan_shows_no_half_file(trtkit: Run) -> None:
     document = json.loads(trtkit("plan", "gpt-oss-120b/b200", "--json").output)
     names = ("config.json", "hf_quant_config.json", "model.safetensors.index.json")
     assert document["json_files"] == dict.fromkeys(names)
+    assert document["predicted"] is True
 
 
-def test_json(trtkit: Run) -> None:
-    document = json.loads(trtkit("plan", "tiny-gpt-oss/cpu", *B200, "--json").output)
-    assert document["verdict"] == "after-change"
-    assert len(document["shards"]) == 3
-    assert document["reasons"].keys() == {"same", "bf16-attention", "unused-scale"}
-    assert len(document["digest"]) == 64
+def test_a_plan_from_the_hub(trtkit: Run, hub: HubStandIn, root: Path) -> None:
+    result = trtkit("plan", TINY, *B200, "--set", "checkpoint.repo=owner/name")
+    local = trtkit("plan", TINY, *B200).output
+    assert result.exit_code == 0
+    assert result.output == local.replace("--model tiny-gpt-oss-cpu ", "--model owner/name ")
+    assert sum(hub.sent.values()) < 250_000, "headers and JSON of 4.8 MB"
 
 
 def test_an_unknown_repository_that_is_not_here(trtkit: Run) -> None:
     result = trtkit("plan", "gpt-oss-120b/b200", "--set", "checkpoint.repo=nobody/nothing")
-    assert result.exit_code == 1
+    assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        "error: hub:nobody/nothing: the checkpoint is not whole in the local cache and trtkit does not know its headers"
-        ". Type: hf download nobody/nothing --local-dir DIR, then add --set checkpoint.path=DIR\n"
+        "error: hub:nobody/nothing: the Hub may not be asked: HF_HUB_OFFLINE is set. Type: unset HF_HUB_OFFLINE\n"
     )
+
+
+def test_a_checkpoint_that_is_not_on_the_hub(trtkit: Run, hub: HubStandIn) -> None:
+    result = trtkit("plan", TINY, *B200, "--set", "checkpoint.repo=owner/other")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert result.stderr.startswith("error: hub:owner/other: ")
+
+
+@pytest.mark.parametrize(
+    ("override", "error"),
+    [
+        ("target.gpu=b2000", "target.gpu: unknown GPU 'b2000'. Did you mean 'b200'?"),
+        (
+            "engine.llm_args.max_batch_sise=1",
+            "engine.llm_args.max_batch_sise: TensorRT-LLM 1.2.1 has no LLM argument max_batch_sise. "
+            "Did you mean max_batch_size?",
+        ),
+        (
+            "target.parallel={tp: 4, ep: 3}",
+            "--set target.parallel={tp: 4, ep: 3}: target.parallel: ep 3 does not divide tp 4. "
+            "Choose ep among the divisors of tp",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line(trtkit: Run, override: str, error: str) -> None:
+    result = trtkit("plan", TINY, *B200, "--set", override)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"error: {error}\n")
+
+
+def test_a_damaged_header_is_one_line(trtkit: Run, sample: Path, tmp_path: Path) -> None:
+    for path in sample.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    shard = tmp_path / "model-00001-of-00003.safetensors"
+    shard.unlink()
+    shard.write_bytes(safetensors_bytes(b"{"))
+    result = trtkit("plan", TINY, "--set", f"checkpoint.path={tmp_path}")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert str(shard) in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,18 @@ def fetched_files(folder: Path) -> dict[str, int]:
         for path in folder.iterdir()
         if path.suffix in (".json", ".safetensors", ".jinja")
     }
+
+
+def headers(folder: Path) -> Counter[str]:
+    """What planning reads of it, in bytes: three JSON files, and the beginning of each shard."""
+    found = Counter({path.name: min(FIRST_RANGE, path.stat().st_size) for path in folder.glob("*.safetensors")})
+    names = ("config.json", "hf_quant_config.json", "model.safetensors.index.json")
+    return found + Counter({name: (folder / name).stat().st_size for name in names})
+
+
+def whole_and_headers(folder: Path) -> Counter[str]:
+    """What opening transfers: the plan comes first."""
+    return headers(folder) + Counter(fetched_files(folder))
 
 
 def test_a_local_checkpoint_is_opened_and_planned_in_one_call(sample: Path) -> None:
@@ -142,8 +155,8 @@ def test_a_plan_from_the_hub_transfers_headers_only(hub: HubStandIn, sample: Pat
     assert not plan.predicted
     shards = {path.name: path.stat().st_size for path in sample.glob("*.safetensors")}
     json_files = ("config.json", "hf_quant_config.json", "model.safetensors.index.json")
-    small = {name: (sample / name).stat().st_size for name in json_files}
-    assert hub.sent == small | {name: min(FIRST_RANGE, size) for name, size in shards.items()}
+    assert hub.sent == headers(sample)
+    assert hub.sent.keys() == {*json_files, *shards}
     assert sum(hub.sent.values()) < sum(shards.values()) / 10
     assert not (tmp_path / "cache").exists()
 
@@ -161,11 +174,18 @@ def test_opening_fetches_everything_once(hub: HubStandIn, sample: Path) -> None:
     source, plan = open_planned(from_hub())
     with source:
         assert set(source.tensors) == set(census_of(sample).tensors)
-    assert hub.sent == fetched_files(sample)
+    assert hub.sent == whole_and_headers(sample)
     assert not plan.predicted
     assert download_of(from_hub()) is None
     assert plan_recipe(from_hub()) == plan
-    assert hub.sent == fetched_files(sample), "nothing more"
+    assert hub.sent == whole_and_headers(sample), "nothing more"
+
+
+def test_what_the_target_cannot_load_is_not_downloaded(hub: HubStandIn, tmp_path: Path) -> None:
+    with pytest.raises(PlanError) as caught:
+        open_planned(from_hub("target.gpu=h100", "target.weights=nvfp4"))
+    assert str(caught.value) == ("target: no MoE backend runs NVFP4 gpt-oss on h100 (SM90). Set target.weights=mxfp4")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_partial_download_counts_what_is_missing(hub: HubStandIn, sample: Path, tmp_path: Path) -> None:

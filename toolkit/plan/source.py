@@ -8,7 +8,7 @@ from pathlib import Path
 from toolkit.checkpoint import hub, remote
 from toolkit.checkpoint.census import Census, take_census
 from toolkit.checkpoint.source import TOKENIZER_FILES, Checkpoint, reading
-from toolkit.errors import CheckpointError
+from toolkit.errors import CheckpointError, PlanError
 from toolkit.models.known import predicted_census
 from toolkit.plan.planner import make_plan
 from toolkit.plan.repairs import Tensors
@@ -27,8 +27,14 @@ class Download:
 
 
 def open_planned(recipe: Recipe) -> tuple[Checkpoint, Plan]:
-    """The recipe's checkpoint, downloaded first if it is on the Hub and not in the cache, and the plan for it."""
-    source = open_source(recipe)
+    """The recipe's checkpoint, downloaded first if it is on the Hub and not in the cache, and the plan for it.
+
+    Raises ``PlanError`` instead of downloading what the target cannot load.
+    """
+    if (source := _open_local(recipe)) is None:
+        if refusals := plan_recipe(recipe).refusals:
+            raise PlanError(refusals[0].what, where="target", hint=refusals[0].ways_out[0])
+        source = open_source(recipe)
     return source, _plan(recipe, take_census(source))
 
 
