@@ -119,6 +119,15 @@ def test_bad_paths_are_refused_in_the_file_and_on_the_command_line(
     assert message(write(tmp_path), override).startswith(f"--set {override}: {key}: {reason}")
 
 
+@pytest.mark.parametrize(
+    "override", ["target.backend=tensorrt", "target.weights=mxfp4", "target.parallel={tp: 2}", "engine.profile=latency"]
+)
+def test_the_cpu_runtime_refuses_what_only_tensorrt_llm_has(tmp_path: Path, override: str) -> None:
+    key = override.partition("=")[0]
+    hint = f"{key} is for runtime tensorrt-llm. Leave it out, or set target.runtime"
+    assert message(write(tmp_path), override).endswith(hint)
+
+
 def test_a_recipe_is_read_as_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("locale.getpreferredencoding", lambda *_: "ascii")
     path = tmp_path / "recipe.yaml"

@@ -165,6 +165,22 @@ class Recipe(Section):
     serve: ServeSection
     bench: BenchSection
 
+    @model_validator(mode="after")
+    def _what_the_cpu_runtime_has(self) -> Recipe:
+        if self.target.runtime != "cpu":
+            return self
+        usual = TargetSection(runtime="cpu")
+        asked = {
+            "target.backend": self.target.backend != usual.backend,
+            "target.weights": self.target.weights != usual.weights,
+            "target.parallel": self.target.parallel != usual.parallel,
+            "engine.profile": self.engine.profile is not None,
+            "engine.llm_args": bool(self.engine.llm_args),
+        }
+        if wrong := [key for key, is_asked in asked.items() if is_asked]:
+            raise ValueError(f"{wrong[0]} is for runtime tensorrt-llm. Leave it out, or set target.runtime")
+        return self
+
     def absolute(self) -> Recipe:
         """The same recipe with every path absolute, to be read from any folder."""
         return Recipe.model_validate(_absolute(self.model_dump(exclude_none=True)))
