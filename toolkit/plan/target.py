@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from toolkit.checkpoint.source import CONFIG, INDEX, QUANT_CONFIG
 from toolkit.models.layout import Layout
 from toolkit.models.sharding import Weights
-from toolkit.plan import compiled, launch, memory, rewrite
+from toolkit.plan import backend, compiled, launch, llm_args, memory, rewrite
 from toolkit.plan.excludes import corrected
 from toolkit.plan.jsonfiles import JsonFiles, rewritten
 from toolkit.plan.model import Model
@@ -17,6 +17,7 @@ from toolkit.plan.repairs import check_taken
 from toolkit.plan.types import Evidence, Memory, Note, Plan, Refusal, ShardPlan, Split
 from toolkit.recipe import Recipe
 from toolkit.trtllm import Targets, load_targets
+from toolkit.trtllm.tuned import Tuned
 
 UNSAID_EXCLUDES = ("*.mlp.gate", "lm_head")
 """What the loader itself takes for an NVFP4 checkpoint whose JSON has no list (``model_config.py``)."""
@@ -52,6 +53,8 @@ def plan_target(recipe: Recipe, model: Model) -> Plan:
     experts = model.geometry.experts > 0
     answer = Question(target, model.family, experts, model.stored, targets).answer()
     bundle = answer.layout if isinstance(answer, Choice) else model.stored
+    found = llm_args.tuned_for(recipe, model, bundle.ffn, targets) if isinstance(answer, Choice) else None
+    recipe = llm_args.with_profile(recipe, found, model.geometry.max_positions)
     rules = Rules(model.geometry, bundle, pipeline=model.family.name != GPT_OSS)
     refusals = (*(() if isinstance(answer, Choice) else answer), *refuse_layout(target.parallel, rules))
     if target.backend == "tensorrt" and isinstance(answer, Choice):
@@ -60,6 +63,7 @@ def plan_target(recipe: Recipe, model: Model) -> Plan:
         return _refused(recipe, model, refusals, rules)
     if bundle.ffn == "mxfp4" and any(a.kind == "rescale" for actions in model.repairs.values() for a in actions):
         return _refused(recipe, model, (REPAIR_FIRST,), rules)
+    answer = backend.follow(recipe, model, answer, targets)
     changes = changes_to(model, bundle)
     check_taken(changes, model.input_scales)
     shards = rewrite.source_shards(model.census, changes)
@@ -71,9 +75,8 @@ def plan_target(recipe: Recipe, model: Model) -> Plan:
         refusal = memory.refuse(held, recipe, fits, targets, evidence(gpu.fact("memory")))
         return _refused(recipe, model, (refusal,), rules, held, fits, _before(answer))
     if target.backend == "tensorrt":
-        launch.check_compiled(recipe)
         shards = compiled.rank_shards(model.tensors, model.geometry, target.parallel.tp, model.repairs.values())
-    return _accepted(recipe, model, answer, shards, held, fits, targets)
+    return _accepted(recipe, model, answer, shards, held, fits, targets, found)
 
 
 def changes_to(model: Model, bundle: Layout) -> rewrite.Changes:
@@ -138,13 +141,12 @@ def _accepted(
     held: Memory,
     layouts: Sequence[Split],
     targets: Targets,
+    found: Tuned | None,
 ) -> Plan:
     is_compiled = recipe.target.backend == "tensorrt"
     files = _json(recipe, model, choice.layout, shards, targets)
-    sm = targets.gpu(str(recipe.target.gpu)).sm
-    found = launch.tuned_for(recipe, model.family.name, model.geometry, choice.layout.ffn, sm)
     moe_backend = choice.kernel.backend if choice.kernel and model.geometry.experts else None
-    args = None if is_compiled else launch.llm_args(recipe, moe_backend, found)
+    args = None if is_compiled else llm_args.llm_args(recipe, moe_backend, found)
     copies = [copy for copy in model.copies if copy.file not in {*files.files, *files.dropped}]
     changed = bool(files.files) or any(not shard.unchanged for shard in shards)
     reasons = rewrite.reasons_of(shards)
@@ -163,10 +165,14 @@ def _accepted(
         copies=tuple(copies),
         llm_args=args,
         reasons=reasons,
-        notes=(*_notes(recipe, model, choice, held), *launch.notes(recipe, args, found)),
+        notes=(
+            *_notes(recipe, model, choice, held),
+            *llm_args.notes(recipe, args, found),
+            *launch.notes(recipe, copies),
+        ),
         memory=held,
         layouts=tuple(layouts),
-        launch=launch.launch(recipe, recipe.checkpoint.repo or recipe.name, args, found),
+        launch=launch.launch(recipe, args, found, copies),
         confirm=_confirm(recipe, model, choice, targets),
         predicted=model.predicted,
     )
