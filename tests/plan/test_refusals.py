@@ -115,9 +115,8 @@ def test_each_named_gpu_runs_what_the_refused_one_does_not(model: str) -> None:
             GPT_OSS_120B,
             ("target.release=1.1.0", "target.gpu=rtx-pro-6000"),
             {
-                "no MoE backend runs MXFP4 gpt-oss on rtx-pro-6000 (SM120) in TensorRT-LLM 1.1.0": (
-                    "Set target.release=1.2.0 or later"
-                )
+                f"{what} on rtx-pro-6000 (SM120) in TensorRT-LLM 1.1.0": "Set target.release=1.2.0 or later"
+                for what in ("no MoE backend runs MXFP4 gpt-oss", "no attention backend runs gpt-oss")
             },
         ),
         (

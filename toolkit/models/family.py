@@ -21,6 +21,9 @@ class Family:
     ``geometry(config, where)`` raises ``CheckpointError`` naming a missing or impossible key of ``where``/config.json.
     ``specs(geometry, layout)`` yields every tensor of a checkpoint in that layout, lazily: a config may promise more
     than there is. ``ffn_probes`` are tensors of layer 0 of which the first found tells the FFN's format.
+
+    ``fused_experts``: a layer's experts are two tensors, for which trtkit has both FP4 formats, and the loader builds
+    attention in BF16. ``pipeline``: TensorRT-LLM splits the layers over pipeline ranks.
     """
 
     name: str
@@ -28,6 +31,8 @@ class Family:
     geometry: Callable[[Mapping[str, Any], str], Geometry]
     specs: Callable[[Geometry, Layout], Iterator[tuple[str, Spec]]]
     ffn_probes: tuple[str, ...]
+    fused_experts: bool = False
+    pipeline: bool = True
 
     def tensors(self, geometry: Geometry, layout: Layout) -> dict[str, Spec]:
         """Every tensor of a checkpoint in that layout: name → (safetensors dtype, shape)."""

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from toolkit.errors import PlanError
+from toolkit.plan.cite import evidence
 from toolkit.plan.model import Model
-from toolkit.plan.refusals import Choice, evidence
+from toolkit.plan.refusals import Choice
 from toolkit.plan.types import Note
 from toolkit.recipe import Recipe
 from toolkit.trtllm import Kernel, Targets, arguments
