@@ -32,6 +32,7 @@ class Identity:
             {
                 "shards": [asdict(shard) for shard in plan.shards],
                 "source": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
+                "borrowed": _borrowed(recipe, plan),
             }
         )
         whole = _digest(
@@ -53,6 +54,19 @@ def origin(copy: Copy, recipe: Recipe, source: Checkpoint) -> Path:
         return source.path(copy.file)
     assert recipe.checkpoint.tokenizer is not None
     return recipe.checkpoint.tokenizer / copy.file
+
+
+def _borrowed(recipe: Recipe, plan: Plan) -> dict[str, dict[str, list[int]]]:
+    """Size and time of the shards that tensors are taken from, by the recipe's key."""
+    origins = {action.origin for action in plan.actions if action.origin is not None}
+    folders: dict[str, Path] = {origin: getattr(recipe.checkpoint, origin) for origin in sorted(origins)}
+    return {
+        origin: {
+            path.name: [(stat := path.stat()).st_size, stat.st_mtime_ns]
+            for path in sorted(folder.glob("*.safetensors"))
+        }
+        for origin, folder in folders.items()
+    }
 
 
 def _digest(value: Any) -> str:
