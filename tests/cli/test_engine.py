@@ -45,9 +45,7 @@ def test_dry_run_of_the_120b_recipe_writes_nothing(trtkit: Run, tmp_path: Path) 
     planned = trtkit("plan", "gpt-oss-120b/b200", *overrides).output
     assert result.output.startswith(planned)
     weights, where = result.output.removeprefix(planned).splitlines()
-    assert re.match(
-        r"  weights    not here: about 67,458,445,632 bytes .*from hub:Firworks/gpt-oss-120b-nvfp4@", weights
-    )
+    assert re.match(r"  weights    not here: about 67,458,445,632 bytes from hub:Firworks/gpt-oss-120b-nvfp4@", weights)
     assert where == f"  would go to {output}"
     assert list(tmp_path.iterdir()) == []
 
@@ -121,6 +119,15 @@ def test_fetch_of_a_refused_target_builds_nothing(trtkit: Run, hub: HubStandIn, 
         "error: target: no MoE backend runs NVFP4 gpt-oss on h100 (SM90). Set target.weights=mxfp4\n"
     )
     assert list(tmp_path.iterdir()) == [], "nothing is downloaded for it either"
+
+
+def test_fetch_of_what_is_not_built_yet_downloads_nothing(trtkit: Run, hub: HubStandIn, tmp_path: Path) -> None:
+    result = trtkit("engine", *on_hub(tmp_path / "out"), "--set", "target.gpu=h100", "--fetch")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(
+        "error: target: the plan asks to transcode tensors, which trtkit plans but does not"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_planned_and_not_built_yet_is_one_line(trtkit: Run, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from toolkit.plan.source import plan_recipe
 
 Run = Callable[..., Result]
 TINY = "tiny-gpt-oss/cpu"
+OUT = "build/tiny-gpt-oss-cpu"
 B200 = ("--set", "target.runtime=tensorrt-llm", "--set", "target.release=1.2.1", "--set", "target.gpu=b200")
 H100 = (*B200, "--set", "target.gpu=h100")
 CPU = (
@@ -90,6 +91,30 @@ def test_deep_measures_a_transcode(trtkit: Run) -> None:
     )
 
 
+def test_deep_downloads_nothing_unasked(trtkit: Run, hub: HubStandIn, sample: Path, tmp_path: Path) -> None:
+    on_hub = ("plan", TINY, *H100, "--set", "checkpoint.repo=owner/name")
+    plain, stopped = trtkit(*on_hub), trtkit(*on_hub, "--deep")
+    fetched = [path for path in sample.iterdir() if path.suffix in (".json", ".safetensors", ".jinja")]
+    nbytes = sum(path.stat().st_size for path in fetched)
+    assert (stopped.exit_code, stopped.stderr) == (
+        1,
+        "error: --deep reads the weights, and they are not here. Add --fetch to download them first\n",
+    )
+    assert stopped.stdout == plain.stdout + (
+        f"  weights    not here: {nbytes:,} bytes in {len(fetched)} file(s) from hub:owner/name\n"
+    )
+    assert not (tmp_path / "cache").exists()
+    measured = trtkit(*on_hub, "--deep", "--fetch")
+    assert measured.exit_code == 0
+    assert "  measured   transcode of 12 weights: " in measured.stdout
+    assert trtkit(*on_hub, "--deep").stdout == measured.stdout, "now it is here"
+
+
+def test_fetch_alone_fetches_nothing(trtkit: Run, hub: HubStandIn, tmp_path: Path) -> None:
+    assert trtkit("plan", TINY, *B200, "--set", "checkpoint.repo=owner/name", "--fetch").exit_code == 0
+    assert not (tmp_path / "cache").exists()
+
+
 def test_json_is_the_whole_plan(trtkit: Run, root: Path) -> None:
     result = trtkit("plan", TINY, *B200, "--json")
     plan = plan_recipe(loaded(root, *B200))
@@ -136,12 +161,15 @@ def test_a_missing_tokenizer_is_noted(trtkit: Run, sample: Path, tmp_path: Path)
         if path.name != "tokenizer.json":
             (tmp_path / path.name).symlink_to(path)
     bare = ("plan", TINY, "--set", f"checkpoint.path={tmp_path}")
-    note = "  note       no tokenizer.json: serving needs one; set checkpoint.tokenizer to its folder\n"
+    note = (
+        "  note       no tokenizer.json: serving needs one; set checkpoint.tokenizer to its folder "
+        "(gpt-oss: hf download openai/gpt-oss-120b --include 'tokenizer*' --local-dir DIR)\n"
+    )
     assert trtkit(*bare).output == CPU + note
     with_one = trtkit(*bare, "--set", f"checkpoint.tokenizer={sample}")
     assert (with_one.exit_code, with_one.output) == (0, CPU)
-    predicted = trtkit("plan", "gpt-oss-120b/b200").output
-    assert "tokenizer.json" not in predicted, "what a predicted one has is not known"
+    assert note in trtkit("plan", "gpt-oss-120b/b200").output, "the published repository has none"
+    assert "no tokenizer.json" not in trtkit("plan", "gpt-oss-20b/b200-latency").output
 
 
 def test_a_predicted_plan_shows_no_half_file(trtkit: Run) -> None:
@@ -155,7 +183,11 @@ def test_a_plan_from_the_hub(trtkit: Run, hub: HubStandIn, root: Path) -> None:
     result = trtkit("plan", TINY, *B200, "--set", "checkpoint.repo=owner/name")
     local = trtkit("plan", TINY, *B200).output
     assert result.exit_code == 0
-    assert result.output == local.replace("--model tiny-gpt-oss-cpu ", "--model owner/name ")
+    own, script = (f"python3 benchmarks/cpp/prepare_dataset.py --tokenizer {OUT}/checkpoint", " --stdout ")
+    assert own in local
+    hub_line = local.replace(own, "trtllm-bench --model owner/name prepare-dataset --output dataset-32-32.jsonl")
+    expected = hub_line.replace(script, " ").replace(" > dataset-32-32.jsonl", "")
+    assert result.output == expected.replace("--model tiny-gpt-oss-cpu ", "--model owner/name ")
     assert sum(hub.sent.values()) < 250_000, "headers and JSON of 4.8 MB"
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from tests.plan.cases import GPT_OSS_120B_NVFP4, plan_published
 from toolkit.numerics.fidelity import Report
-from toolkit.plan.describe import describe, measured_lines
+from toolkit.plan.describe import describe, download_line, measured_lines
 from toolkit.plan.measure import Measured, Measurement
+from toolkit.plan.source import Download
 from toolkit.plan.types import (
     Action,
     Copy,
@@ -177,13 +179,40 @@ def test_a_plan_that_changes_something() -> None:
         "  KV cache   18.0 KiB a token and 2,304 KiB a request in sliding windows; fits 1,137 × 2,048 tokens, "
         "252 × 9,216 tokens\n"
         "  layouts    tp 1, tp 4 ep 1/2; with attention DP tp 4 ep 2/4\n"
-        "  note       no tokenizer.json: serving needs one; set checkpoint.tokenizer to its folder\n"
+        "  note       no tokenizer.json: serving needs one; set checkpoint.tokenizer to its folder "
+        "(gpt-oss: hf download openai/gpt-oss-120b --include 'tokenizer*' --local-dir DIR)\n"
         "  serve      trtllm-serve out/checkpoint --config out/llm_args.yaml\n"
         "  dataset    python3 make.py > dataset.jsonl\n"
         "  bench      trtllm-bench throughput\n"
         "  confirm    in the container, must print True:\n"
         "    python3 -c 'print(True)'"
     )
+
+
+def test_llm_arguments_and_model_yaml_are_yaml_to_paste() -> None:
+    args = {"backend": "pytorch", "kv_cache_config": {"dtype": "fp8", "free_gpu_memory_fraction": 0.85}}
+    args |= {f"argument_{index}": index for index in range(9)}
+    assert LOADS.launch is not None
+    triton = {"model": "my out/checkpoint", **args, "triton_config": {"max_batch_size": 0, "decoupled": True}}
+    text = describe(replace(LOADS, llm_args=args, launch=replace(LOADS.launch, triton_model=triton)), "llama")
+    lines = text.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("  llm args   {backend: pytorch, "))
+    last = next(number for number, line in enumerate(lines) if line.startswith("  triton     "))
+    assert last > first + 1, "over several lines"
+    assert all(line.startswith(" " * 13) and line[13] != " " for line in lines[first + 1 : last])
+    assert yaml.safe_load("\n".join(line[13:] for line in lines[first:last])) == args
+    assert lines[last] == (
+        "  triton     model.yaml: the llm args and {model: my out/checkpoint, "
+        "triton_config: {max_batch_size: 0, decoupled: true}}"
+    )
+    assert lines[last + 1].startswith("  serve      ")
+
+
+def test_a_download_is_one_line() -> None:
+    asked = Download("hub:a/b", 3, 1_234_567, exact=True)
+    assert download_line(asked) == "weights    not here: 1,234,567 bytes in 3 file(s) from hub:a/b"
+    predicted = Download("hub:a/b", None, 1_234_567, exact=False)
+    assert download_line(predicted) == "weights    not here: about 1,234,567 bytes from hub:a/b"
 
 
 def test_a_plan_that_loses_and_is_doubted() -> None:

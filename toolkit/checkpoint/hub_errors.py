@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from toolkit.errors import CheckpointError
+from toolkit.errors import CheckpointError, NoAnswerError
 
 _LOG_IN = "hf auth login"
 _LATER = "Type the same command again later"
@@ -51,7 +51,7 @@ def endpoint(where: str) -> str:
 def refused(
     repo: str, status: int, headers: Mapping[str, str], *, where: str, revision: str | None = None
 ) -> CheckpointError:
-    """The error for an answer of ``status`` 400 and above."""
+    """The error for an answer of ``status`` 400 and above; ``NoAnswerError`` where asking again may give one."""
     from huggingface_hub import constants
 
     page = f"{constants.ENDPOINT}/{repo}"
@@ -81,7 +81,8 @@ def refused(
         what, hint = f"the Hub has a fault of its own ({status})", _LATER
     else:
         what, hint = f"the Hub refuses the request ({status})", by_hand(repo)
-    return CheckpointError(what, where=where, hint=hint)
+    kind = NoAnswerError if status == 429 or status >= 500 else CheckpointError
+    return kind(what, where=where, hint=hint)
 
 
 def _after(headers: Mapping[str, str]) -> str:
@@ -92,14 +93,14 @@ def _after(headers: Mapping[str, str]) -> str:
     return f"{_LATER}, or log in for a higher limit: {_LOG_IN}"
 
 
-def unreachable(repo: str, error: Exception, *, where: str) -> CheckpointError:
+def unreachable(repo: str, error: Exception, *, where: str) -> NoAnswerError:
     """The error for a call that got no answer, or half of one."""
     from huggingface_hub import constants
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
         what, hint = "the Hub may not be asked: HF_HUB_OFFLINE is set", "Type: unset HF_HUB_OFFLINE"
-        return CheckpointError(what, where=where, hint=hint)
+        return NoAnswerError(what, where=where, hint=hint)
     chain = tuple(_chain(error))
     names = {base.__name__ for link in chain for base in type(link).__mro__}
     kind = next((kind for kind, known in _KINDS.items() if names & known), None)
@@ -115,7 +116,7 @@ def unreachable(repo: str, error: Exception, *, where: str) -> CheckpointError:
         said = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]
         what = f"{server} cannot be reached ({said[-1] if said else _first_line(error)})"
         hint = f"Check the network, the proxy and HF_ENDPOINT, or elsewhere t{by_hand(repo)[1:]}"
-    return CheckpointError(what, where=where, hint=hint)
+    return NoAnswerError(what, where=where, hint=hint)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

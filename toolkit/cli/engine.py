@@ -28,7 +28,7 @@ def command(
 
     A build that was interrupted goes on where it stopped; one with nothing changed does nothing. Exits with 1 when the
     target cannot load the checkpoint, with --dry-run as well, and when the weights would have to be downloaded first:
-    nothing large is fetched without --fetch.
+    nothing large is fetched without --fetch, and nothing for a plan that cannot be built.
 
     \b
     Example:
@@ -36,7 +36,7 @@ def command(
       trtkit engine recipes/tiny-gpt-oss/cpu.yaml --set target.runtime=tensorrt-llm \\
         --set target.release=1.2.1 --set target.gpu=b200 --set engine.output=build/tiny-b200
     """
-    from toolkit.engine.build import build
+    from toolkit.engine.build import build, check_buildable
     from toolkit.plan.source import download_of, open_planned
 
     recipe = load_recipe(recipe_path, overrides)
@@ -44,7 +44,7 @@ def command(
     download = None if fetch and not dry_run else download_of(recipe)
     if dry_run or download is not None:
         ctx.exit(_only_plan(recipe, download, dry_run=dry_run, as_json=as_json))
-    source, plan = open_planned(recipe)
+    source, plan = open_planned(recipe, check_buildable)
     with source, byte_progress("engine") as progress:
         built = build(recipe, plan, source, progress)
     if as_json:
@@ -70,7 +70,7 @@ def _only_plan(recipe: Recipe, download: Download | None, *, dry_run: bool, as_j
     """Print the plan, where the bundle would go and what must be fetched; the exit code."""
     from dataclasses import asdict
 
-    from toolkit.plan.describe import describe
+    from toolkit.plan.describe import describe, download_line
     from toolkit.plan.source import plan_recipe
 
     plan = plan_recipe(recipe)
@@ -83,10 +83,7 @@ def _only_plan(recipe: Recipe, download: Download | None, *, dry_run: bool, as_j
     if plan.refusals:
         return 1
     if download is not None:
-        about = "" if download.exact else "about "
-        click.echo(
-            f"  weights    not here: {about}{download.nbytes:,} bytes in {download.files} file(s) from {download.where}"
-        )
+        click.echo(f"  {download_line(download)}")
     click.echo(f"  would go to {output}")
     if dry_run:
         return 0

@@ -38,6 +38,7 @@ from toolkit.engine.places import Places
 from toolkit.engine.shards import verify_shard, write_shard
 from toolkit.engine.versions import versions
 from toolkit.errors import BundleError, PlanError
+from toolkit.plan.source import refuse_refused
 from toolkit.plan.types import Plan, ShardPlan
 from toolkit.recipe import Recipe
 
@@ -55,6 +56,15 @@ class Built:
     reused: int = 0
 
 
+def check_buildable(plan: Plan) -> None:
+    """Raises ``PlanError`` for a refused plan, and for one with an action that ``build`` does not carry out."""
+    refuse_refused(plan)
+    if unbuilt := sorted(set(plan.counts()) - BUILT):
+        what = f"the plan asks to {', '.join(unbuilt)} tensors, which trtkit plans but does not build yet"
+        hint = "Type: trtkit plan, and choose a target that needs only BF16 attention"
+        raise PlanError(what, where="target", hint=hint)
+
+
 def build(recipe: Recipe, plan: Plan, source: Checkpoint, progress: Progress = lambda done, total: None) -> Built:
     """Build ``recipe.engine.output`` from ``source`` as planned.
 
@@ -62,15 +72,9 @@ def build(recipe: Recipe, plan: Plan, source: Checkpoint, progress: Progress = l
     ``CheckpointError`` for a damaged source, ``BundleError`` when the output is something else, another build is at
     work there, or the disk says no; an unfinished build is kept for the next call.
     """
-    if plan.refusals:
-        raise PlanError(plan.refusals[0].what, where="target", hint=plan.refusals[0].ways_out[0])
+    check_buildable(plan)
     if plan.predicted:
         raise PlanError("the plan is a prediction, not read from headers", hint="Download the checkpoint first")
-    if unbuilt := sorted(set(plan.counts()) - BUILT):
-        what = f"the plan asks to {', '.join(unbuilt)} tensors, which trtkit plans but does not build yet"
-        raise PlanError(
-            what, where="target", hint="Type: trtkit plan, and choose a target that needs only BF16 attention"
-        )
     places = Places.of(recipe.engine.output)
     tokenizer = recipe.checkpoint.tokenizer
     try:
