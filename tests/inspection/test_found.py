@@ -377,3 +377,52 @@ def test_compressed_tensors(tmp_path: Path) -> None:
 def test_no_tokenizer(gpt_oss: Variant, tmp_path: Path) -> None:
     gpt_oss.tokenizer = False
     assert the_info(gpt_oss, tmp_path, "missing-tokenizer").where == "tokenizer.json"
+
+
+def test_an_empty_exclude_list_of_gpt_oss(gpt_oss: Variant, llama: Variant, tmp_path: Path) -> None:
+    """TensorRT-LLM's loader replaces a list only if it has entries; Llama has no such loader."""
+    gpt_oss.set_excludes([])
+    finding = the_one(gpt_oss, tmp_path)
+    assert (finding.id, finding.severity, finding.where) == ("empty-excludes", "warning", "hf_quant_config.json")
+    llama.set_excludes([])
+    assert "empty-excludes" not in {each.id for each in inspected(llama, tmp_path / "llama")}
+
+
+def test_a_head_that_is_not_listed(gpt_oss: Variant, tmp_path: Path) -> None:
+    gpt_oss.set_excludes(["model.embed_tokens"])
+    finding = the_one(gpt_oss, tmp_path)
+    assert (finding.id, finding.severity) == ("unlisted-head", "warning")
+    assert finding.where == "model.safetensors, tensor 'lm_head.weight'"
+
+
+def test_a_gate_of_qwen3_moe_that_is_not_listed(tmp_path: Path) -> None:
+    excludes = ["lm_head", "model.layers.0.mlp.gate"]
+    variant = made(QWEN3_MOE, Layout("nvfp4", "nvfp4"), quant_algo="NVFP4", group_size=16, exclude_modules=excludes)
+    finding = the_one(variant, tmp_path)
+    assert (finding.id, finding.where) == (
+        "unlisted-head",
+        "model.safetensors, tensor 'model.layers.1.mlp.gate.weight'",
+    )
+
+
+def test_a_kv_scheme_that_the_tensors_do_not_have(gpt_oss: Variant, tmp_path: Path) -> None:
+    assert gpt_oss.quant_config is not None
+    gpt_oss.quant_config["quantization"]["kv_cache_quant_algo"] = "FP8"
+    gpt_oss.config["quantization_config"]["kv_cache_scheme"] = {"dynamic": False, "num_bits": 8, "type": "float"}
+    finding = the_info(gpt_oss, tmp_path, "kv-scales-missing")
+    assert finding.detail == "the JSON says the KV cache is FP8, but there is no k_scale or v_scale; a loader takes 1.0"
+
+
+def test_kv_scales_of_which_the_json_says_nothing(gpt_oss: Variant, tmp_path: Path) -> None:
+    for name in KV:
+        gpt_oss.tensors[name] = ("F32", np.array(0.01, "<f4"))
+    finding = the_one(gpt_oss, tmp_path)
+    assert (finding.id, finding.severity) == ("kv-scheme-unsaid", "warning")
+    assert finding.detail == "2 KV-cache scales, but the JSON says nothing of the KV cache: they are not used"
+
+
+def test_a_file_that_is_not_of_the_checkpoint(gpt_oss: Variant, tmp_path: Path) -> None:
+    folder = gpt_oss.write(tmp_path / "m")
+    (folder / "adapter.safetensors").write_bytes(b"")
+    (finding,) = above_info(inspect_source(str(folder)).findings)
+    assert (finding.id, finding.severity, finding.where) == ("unindexed-file", "warning", "adapter.safetensors")

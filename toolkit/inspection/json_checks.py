@@ -9,7 +9,7 @@ from toolkit.checkpoint.quant import QuantSummary, quant_summary
 from toolkit.checkpoint.source import CONFIG, QUANT_CONFIG, TOKENIZER
 from toolkit.inspection.finding import Finding
 from toolkit.inspection.modules import QUANTISED
-from toolkit.inspection.subject import Check, Subject, listed
+from toolkit.inspection.subject import Check, Subject, count, first_of, listed
 from toolkit.numerics.nvfp4 import BLOCK
 
 
@@ -111,9 +111,40 @@ def _group_size(subject: Subject) -> Iterator[Finding]:
 
 def _tokenizer(subject: Subject) -> Iterator[Finding]:
     if TOKENIZER not in subject.census.files:
-        detail = "there is no tokenizer.json; ModelOpt's export writes none, serving needs one"
+        writes_none = "; ModelOpt's export writes none" if subject.algo else ""
+        detail = f"there is no tokenizer.json{writes_none}, and serving needs one"
         repair = "Copy the tokenizer files of the source model here, or set checkpoint.tokenizer in a recipe to them"
         yield Finding("missing-tokenizer", "info", TOKENIZER, detail, repair)
+
+
+def _kv_scales(subject: Subject) -> list[str]:
+    """ModelOpt writes them for every layer with an FP8 or NVFP4 KV cache, and none without."""
+    return [name for name in subject.census.tensors if name.endswith((".k_scale", ".v_scale"))]
+
+
+def _kv_scales_missing(subject: Subject) -> Iterator[Finding]:
+    said = _kv(subject.census.quant) if subject.census.quant else None
+    if said is not None and not _kv_scales(subject):
+        detail = f"the JSON says the KV cache is {said}, but there is no k_scale or v_scale; a loader takes 1.0"
+        repair = "None needed for FP8; for NVFP4 export again with the KV cache calibrated"
+        yield Finding("kv-scales-missing", "info", said_in(subject), detail, repair)
+
+
+def _kv_scheme_unsaid(subject: Subject) -> Iterator[Finding]:
+    said = _kv(subject.census.quant) if subject.census.quant else None
+    if subject.algo and said is None and (scales := _kv_scales(subject)):
+        detail = f"{count(scales, 'KV-cache scale')}, but the JSON says nothing of the KV cache: they are not used"
+        repair = "Set kv_cache_quant_algo in hf_quant_config.json, or engine.kv_cache_dtype in the recipe"
+        yield Finding("kv-scheme-unsaid", "warning", first_of(scales, subject.census.tensors), detail, repair)
+
+
+def _unindexed(subject: Subject) -> Iterator[Finding]:
+    """Hugging Face reads what the index names; a loader that takes every file would read these as well."""
+    weights = [file for file in subject.census.files if file.endswith(".safetensors") and "/" not in file]
+    if extra := [file for file in weights if file not in subject.census.shards]:
+        detail = f"{count(extra, 'safetensors file')} that the index does not name: {listed(extra)}"
+        repair = "Move what does not belong to the checkpoint out of the folder"
+        yield Finding("unindexed-file", "warning", extra[0], detail, repair)
 
 
 CHECKS = (
@@ -123,4 +154,7 @@ CHECKS = (
     Check("quant-algo-disagrees", _algorithm),
     Check("group-size", _group_size),
     Check("missing-tokenizer", _tokenizer),
+    Check("kv-scales-missing", _kv_scales_missing),
+    Check("kv-scheme-unsaid", _kv_scheme_unsaid),
+    Check("unindexed-file", _unindexed),
 )
