@@ -117,7 +117,7 @@ def test_a_kernel_for_nvfp4_gpt_oss_exists_exactly_on_data_centre_blackwell() ->
     targets = load_targets()
     found = {name: targets.moe_kernels("gpt-oss", "nvfp4", gpu.sm) for name, gpu in targets.gpus.items()}
     backends = {name: [kernel.backend for kernel in kernels] for name, kernels in found.items() if kernels}
-    assert backends == dict.fromkeys(["b200", "gb200", "b300", "gb300"], ["TRTLLM"])
+    assert backends == {gpu: ["TRTLLM"] for gpu in ("b200", "gb200", "b300", "gb300")}
 
 
 @pytest.mark.parametrize(("release", "status"), [("1.0.0", "inferred"), ("1.3.0rc20", "verified")])
