@@ -330,7 +330,8 @@ def test_shipped_recipes_are_valid_and_open_with_needs_launch_and_override(root:
         comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
         keys = [line.split(":")[0] for line in comment[1:] if ":" in line]
         assert keys[:3] == ["# Needs", "# Launch", "# Override"]
-        assert keys[3:] in ([], ["# Doubt"])
+        assert keys[3:] in ([], ["# Doubt"], ["# Tokenizer"], ["# Tokenizer", "# Doubt"])
+        assert ("# Tokenizer" in keys) == ("Firworks/gpt-oss-120b-nvfp4" in path.read_text())
 
 
 def test_there_is_a_recipe_of_both_gpt_oss_models_for_every_gpu(root: Path) -> None:
