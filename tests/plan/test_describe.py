@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import yaml
@@ -111,6 +112,7 @@ LOSSY = replace(
     why="No MoE backend runs NVFP4 gpt-oss there, but there is one for MXFP4.",
     lossy=True,
     contested=True,
+    ways_out=("Serve openai/gpt-oss-120b",),
     predicted=True,
     kernel="CUTLASS (W4A8_MXFP4_MXFP8)",
     notes=(
@@ -190,7 +192,7 @@ def test_a_plan_that_changes_something() -> None:
 
 
 def test_llm_arguments_and_model_yaml_are_yaml_to_paste() -> None:
-    args = {"backend": "pytorch", "kv_cache_config": {"dtype": "fp8", "free_gpu_memory_fraction": 0.85}}
+    args: dict[str, Any] = {"backend": "pytorch", "kv_cache_config": {"dtype": "fp8", "free_gpu_memory_fraction": 0.85}}
     args |= {f"argument_{index}": index for index in range(9)}
     assert LOADS.launch is not None
     triton = {"model": "my out/checkpoint", **args, "triton_config": {"max_batch_size": 0, "decoupled": True}}
@@ -221,6 +223,7 @@ def test_a_plan_that_loses_and_is_doubted() -> None:
         "  predicted  from the published export recipe; no header was read\n"
         "  why        No MoE backend runs NVFP4 gpt-oss there, but there is one for MXFP4.\n"
         "  fact       The GEMM is dispatched on SM100 [template.h @02499765, 2026-11-24]\n"
+        "  way out    Serve openai/gpt-oss-120b\n"
         "  keep           2 tensors  The target reads this tensor as it is stored.\n"
         "  output     128 bytes\n"
         "  kernel     CUTLASS (W4A8_MXFP4_MXFP8)\n"

@@ -250,9 +250,7 @@ def test_what_the_hub_refuses_is_not_predicted(hub: HubStandIn, sample: Path) ->
     hub.add(GPT_OSS_120B_NVFP4, sample)
     misspelt, gone = published(GPT_OSS_120B_NVFP4, "checkpoint.revision=mian"), published("openai/gpt-oss-120b")
     for call in (plan_recipe, download_of):
-        with pytest.raises(
-            CheckpointError, match=r"gpt-oss-120b-nvfp4@mian: there is no revision 'mian'"
-        ):
+        with pytest.raises(CheckpointError, match=r"gpt-oss-120b-nvfp4@mian: there is no revision 'mian'"):
             call(misspelt)
         with pytest.raises(CheckpointError, match=r"^hub:openai/gpt-oss-120b: the Hub has no such repository"):
             call(gone)

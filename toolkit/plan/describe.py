@@ -66,7 +66,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     if plan.target["runtime"] != "cpu":
         yield f"why        {plan.why}"
         yield from (f"fact       {_spoken(evidence)}" for evidence in plan.evidence)
-    yield from (f"way out    {way}" for way in getattr(plan, "ways_out", ()))
+    yield from (f"way out    {way}" for way in plan.ways_out)
     yield from _action_lines(plan)
     if plan.json_files:
         yield f"rewrite    {', '.join(plan.json_files)}"
