@@ -37,7 +37,8 @@ def explain(error: ValidationError, lines: Places, overrides: Places, file: str)
 
 
 def shorten(text: str) -> str:
-    """``text``, cut if it would drown the message."""
+    """``text`` on one line, cut if it would drown the message."""
+    text = text if text.isprintable() else repr(text)[1:-1]
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
