@@ -84,10 +84,13 @@ def test_deep_measures_a_transcode(trtkit: Run) -> None:
     plain, deep = trtkit("plan", TINY, *H100), trtkit("plan", TINY, *H100, "--deep")
     assert (plain.exit_code, deep.exit_code) == (0, 0)
     assert deep.output.startswith(plain.output)
-    [line] = deep.output.removeprefix(plain.output).splitlines()
-    assert line.startswith("  measured   transcode of 12 weights: 0.0000% of 138,240 blocks exact, 138,240 not; ")
-    assert trtkit("plan", TINY, *B200, "--deep").output.splitlines()[-1] == (
-        "  measured   no weight changes its FP4 format: nothing is lost"
+    lines = deep.output.removeprefix(plain.output).splitlines()
+    assert [line.partition(";")[0] for line in lines] == [
+        "  measured   transcode of 12 weights: 0.0000% of 138,240 blocks exact, 138,240 not",
+        "  measured   dequantize of 24 weights: 11.9184% of 34,560 blocks exact, 30,441 not",
+    ]
+    assert trtkit("plan", TINY, "--deep").output.splitlines()[-1] == (
+        "  measured   no weight changes its number format: nothing is lost"
     )
 
 
@@ -129,10 +132,10 @@ def test_json_is_the_whole_plan(trtkit: Run, root: Path) -> None:
 def test_deep_json_has_the_figures_of_each_weight(trtkit: Run) -> None:
     document = json.loads(trtkit("plan", TINY, *H100, "--deep", "--json").stdout)
     measured = document["measured"]
-    assert len(measured["tensors"]) == 12
-    assert measured["totals"].keys() == {"transcode"}
+    assert measured["totals"].keys() == {"transcode", "dequantize"}
     assert measured["totals"]["transcode"]["blocks"] == 138_240
-    assert {entry["kind"] for entry in measured["tensors"]} == {"transcode"}
+    kinds = [entry["kind"] for entry in measured["tensors"]]
+    assert (kinds.count("transcode"), kinds.count("dequantize"), len(kinds)) == (12, 24, 36)
     assert "measured" not in json.loads(trtkit("plan", TINY, *H100, "--json").stdout)
 
 

@@ -287,7 +287,7 @@ def test_what_was_measured() -> None:
         "measured   transcode of 2 weights: 33.3333% of 6,000 blocks exact, 4,000 not; relative RMS error 5.000e-02",
         "measured   cast of 1 weights: 100.0000% of 1,000 blocks exact, 0 not; relative RMS error 0.000e+00",
     ]
-    assert list(measured_lines(Measurement(()))) == ["measured   no weight changes its FP4 format: nothing is lost"]
+    assert list(measured_lines(Measurement(()))) == ["measured   no weight changes its number format: nothing is lost"]
 
 
 def test_a_real_plan_has_no_empty_line_and_no_trailing_blank() -> None:

@@ -36,7 +36,7 @@ def measured_lines(measured: Measurement) -> Iterator[str]:
             f"{report.inexact_blocks:,} not; relative RMS error {report.relative_rms:.3e}"
         )
     if not measured.kinds:
-        yield "measured   no weight changes its FP4 format: nothing is lost"
+        yield "measured   no weight changes its number format: nothing is lost"
 
 
 def download_line(download: Download) -> str:
