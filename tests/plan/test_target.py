@@ -28,9 +28,9 @@ from tests.plan.cases import (
 )
 from toolkit.checkpoint.header import TensorInfo
 from toolkit.errors import CheckpointError
+from toolkit.models.gpt_oss import MXFP4_CONFIG
 from toolkit.models.layout import Layout
 from toolkit.plan import Action, Copy, Plan, make_plan
-from toolkit.models.gpt_oss import MXFP4_CONFIG
 
 MLP_ONLY = "tiny-gpt-oss-nvfp4-mlponly-modelopt-0.37"
 INDEX = "model.safetensors.index.json"

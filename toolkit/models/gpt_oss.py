@@ -107,5 +107,12 @@ def _experts(stem: str, shape: tuple[int, int, int], stored: Format) -> Iterator
 
 
 FAMILY = Family(
-    "gpt-oss", ARCHITECTURE, geometry, specs, (EXPERTS + "_blocks", EXPERTS), fused_experts=True, pipeline=False
+    "gpt-oss",
+    ARCHITECTURE,
+    geometry,
+    specs,
+    (EXPERTS + "_blocks", EXPERTS),
+    sizes={32: "gpt-oss-20b", 128: "gpt-oss-120b"},
+    fused_experts=True,
+    pipeline=False,
 )

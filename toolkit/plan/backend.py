@@ -51,7 +51,7 @@ def _kernel(recipe: Recipe, model: Model, choice: Choice, targets: Targets, name
 def _replaced(choice: Choice, before: Kernel, kernel: Kernel) -> Choice:
     contested = kernel.status == "contested"
     said = Note(f"engine.llm_args takes MoE backend {kernel.backend} instead of {before.backend}", kernel.fact.source)
-    facts = tuple(evidence(kernel.fact) if fact == evidence(before.fact) else fact for fact in choice.evidence)
+    facts = tuple(evidence(kernel.fact) if fact.source == before.fact.source else fact for fact in choice.evidence)
     doubt = (Note(kernel.fact.statement, kernel.fact.source),) if contested else ()
     return replace(
         choice,

@@ -13,7 +13,6 @@ from toolkit.recipe import Recipe
 from toolkit.trtllm import Targets, arguments, tuned
 from toolkit.trtllm.tuned import Tuned
 
-GPT_OSS_20B_EXPERTS = 32
 # LLM arguments from which layout and memory are planned → the recipe keys that give them
 PLANNED = {
     "backend": "target.backend",
@@ -144,8 +143,7 @@ def tuned_for(recipe: Recipe, model: Model, ffn: Format, targets: Targets) -> Tu
     if profile is None:
         return None
     family, sm = model.family.name, targets.gpu(str(recipe.target.gpu)).sm
-    size = "120b" if model.geometry.experts > GPT_OSS_20B_EXPERTS else "20b"
-    name = f"gpt-oss-{size}" if family == "gpt-oss" else family
+    name = model.family.size_name(model.geometry)
     found = tuned.find(family, name, sm, profile, weights=ffn, tp=parallel.tp, attention_dp=parallel.attention_dp)
     if found is None:
         what = f"NVIDIA publishes no {profile} configuration of {name} in {ffn.upper()} for {recipe.target.gpu}"

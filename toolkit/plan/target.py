@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from toolkit.checkpoint.census import Census
 from toolkit.checkpoint.source import CONFIG, INDEX, QUANT_CONFIG
 from toolkit.models.layout import Format, Layout
 from toolkit.models.sharding import Weights
-from toolkit.plan import backend, compiled, launch, llm_args, memory, rewrite
-from toolkit.plan.cite import cite, evidence, note, noted
+from toolkit.plan import backend, compiled, launch, llm_args, memory, rewrite, words
+from toolkit.plan.cite import cite
 from toolkit.plan.declared import MIXED, agrees, algo_of, is_recognised, kv_algo, refuse, said
 from toolkit.plan.excludes import corrected
 from toolkit.plan.jsonfiles import JsonFiles, rewritten
 from toolkit.plan.model import Model
-from toolkit.plan.parallel import Rules, channel_notes, refuse_layout, split
+from toolkit.plan.parallel import Rules, refuse_layout, split
 from toolkit.plan.refusals import Choice, Question
 from toolkit.plan.repairs import check_taken
-from toolkit.plan.types import Evidence, Memory, Note, Plan, Refusal, ShardPlan, Split
+from toolkit.plan.types import Memory, Note, Plan, Refusal, ShardPlan, Split
 from toolkit.recipe import Recipe
 from toolkit.trtllm import Targets, load_targets
 from toolkit.trtllm.tuned import Tuned
 
 UNSAID_EXCLUDES = ("*.mlp.gate", "lm_head")
 """What the loader itself takes for an NVFP4 checkpoint whose JSON has no list (fact ``default-excludes``)."""
-AS_IT_IS = "Every tensor already has the layout that the loader builds."
-ORIGINAL = (
-    "The transcode is not exact. `trtkit plan --deep` measures its error on your copy; openai/gpt-oss-* is MXFP4 from "
-    "the start and loads there unchanged"
-)
 REPAIR_FIRST = "the block scales must be repaired before they can be transcoded"
 REPAIRED_WAY = (
     "Build it for a b200 with target.weights=nvfp4, then set checkpoint.path to that bundle's checkpoint folder"
@@ -59,7 +55,7 @@ def plan_target(recipe: Recipe, model: Model) -> Plan:
         able = {name: gpu.memory_bytes for name, gpu in targets.gpus.items() if question.on(name, held.kv_dtype)}
         fact = targets.gpu(str(recipe.target.gpu)).fact("memory")
         refusal = memory.refuse(held, recipe, fits, able, fact)
-        return _refused(recipe, model, (refusal,), rules, held, fits, _before(answer))
+        return _refused(recipe, model, (refusal,), rules, held, fits, words.before(answer))
     if recipe.target.backend == "tensorrt":
         shards = compiled.rank_shards(model.tensors, model.geometry, recipe.target.parallel.tp, model.repairs.values())
     return _accepted(recipe, model, answer, shards, held, fits, targets, found)
@@ -155,12 +151,6 @@ def _refused(
     )
 
 
-def _before(choice: Choice) -> tuple[Note, ...]:
-    """What else stands in the way of a plan that memory refuses."""
-    first = choice.instead_of
-    return (*((Note(first.what, first.evidence.source),) if first else ()), *choice.notes)
-
-
 def _accepted(
     recipe: Recipe,
     model: Model,
@@ -171,46 +161,41 @@ def _accepted(
     targets: Targets,
     found: Tuned | None,
 ) -> Plan:
-    is_compiled = recipe.target.backend == "tensorrt"
     files = _json(recipe, model, choice.layout, shards, targets)
-    moe_backend = choice.kernel.backend if choice.kernel and model.geometry.experts else None
-    args = None if is_compiled else llm_args.llm_args(recipe, moe_backend, found)
+    args = _llm_args(recipe, model, choice, found)
     copies = [copy for copy in model.copies if copy.file not in {*files.files, *files.dropped}]
     changed = bool(files.files) or any(not shard.unchanged for shard in shards)
-    reasons, facts = rewrite.reasons_of(shards), _evidence(recipe, model, choice, targets)
+    reasons, facts = rewrite.reasons_of(shards), words.facts(recipe, model, choice, targets)
+    notes = words.notes(recipe, model, choice, held)
     return Plan(
         architecture=model.census.architecture,
         target=recipe.target.model_dump(mode="json"),
         verdict="after-change" if changed else "loads",
-        why=_why(choice, reasons, files),
+        why=words.why(choice, reasons, files),
         shards=shards,
         formats={"attention": choice.layout.attention, "ffn": choice.layout.ffn},
         kernel=f"{choice.kernel.backend} ({choice.kernel.algo})" if choice.kernel else None,
         lossy=rewrite.is_lossy(model.stored, choice.layout),
         contested=choice.contested or any(fact.status == "contested" for fact in facts),
-        ways_out=_to_the_own_format(choice),
+        ways_out=words.ways_to_the_own_format(choice),
         evidence=facts,
         json_files=dict.fromkeys(files.files) if model.predicted else files.files,
         copies=tuple(copies),
         llm_args=args,
         reasons=reasons,
-        notes=(
-            *_notes(recipe, model, choice, held),
-            *llm_args.notes(recipe, args, found),
-            *launch.notes(recipe, copies),
-        ),
+        notes=(*notes, *llm_args.notes(recipe, args, found), *launch.notes(recipe, copies)),
         memory=held,
         layouts=tuple(layouts),
         launch=launch.launch(recipe, args, found, copies),
-        confirm=_confirm(recipe, model, choice, targets),
+        confirm=words.confirm(recipe, model, choice, targets),
         predicted=model.predicted,
     )
 
 
-def _to_the_own_format(choice: Choice) -> tuple[str, ...]:
-    """Where the format loads that was tried first."""
-    ways = choice.instead_of.ways_out if choice.instead_of else ()
-    return tuple(way for way in ways if "target.weights=" not in way)
+def _llm_args(recipe: Recipe, model: Model, choice: Choice, found: Tuned | None) -> dict[str, Any] | None:
+    """None for a compiled engine, which has none."""
+    moe_backend = choice.kernel.backend if choice.kernel and model.geometry.experts else None
+    return llm_args.llm_args(recipe, moe_backend, found) if recipe.target.backend == "pytorch" else None
 
 
 def _json(recipe: Recipe, model: Model, bundle: Layout, shards: Sequence[ShardPlan], targets: Targets) -> JsonFiles:
@@ -240,61 +225,3 @@ def _is_unread(census: Census, recipe: Recipe, targets: Targets) -> bool:
     """Whether the release does not read where the checkpoint has its quantisation."""
     inline = targets.release(str(recipe.target.release)).inline_quant_config and is_recognised(census)
     return census.quant_config is None and not inline
-
-
-def _why(choice: Choice, reasons: Mapping[str, str], files: JsonFiles) -> str:
-    if choice.instead_of is not None:
-        return f"{choice.instead_of.what[0].upper()}{choice.instead_of.what[1:]}, but there is one for MXFP4."
-    changes = [text for key, text in reasons.items() if key != "same"]
-    if changes:
-        return changes[0]
-    return f"The release needs {' and '.join(files.files)} rewritten; the weights stay." if files.files else AS_IT_IS
-
-
-def _evidence(recipe: Recipe, model: Model, choice: Choice, targets: Targets) -> tuple[Evidence, ...]:
-    """The facts that decided, the deciding one first."""
-    found = [choice.instead_of.evidence] if choice.instead_of else []
-    release = targets.release(str(recipe.target.release))
-    if model.family.fused_experts and choice.layout.ffn == "nvfp4":
-        found.append(evidence(targets.gpt_oss_nvfp4.facts["exclude-override"]))
-        found.append(evidence(release.fact("gpt-oss-nvfp4")))
-    if recipe.target.backend == "tensorrt":
-        found += [evidence(release.fact("tensorrt-backend")), cite("compiled-nvfp4")]
-    return tuple(dict.fromkeys((*found, *choice.evidence)))
-
-
-def _notes(recipe: Recipe, model: Model, choice: Choice, held: Memory) -> list[Note]:
-    notes = list(choice.notes)
-    if rewrite.is_lossy(model.stored, choice.layout):
-        notes.append(note("mxfp4-scales", ORIGINAL))
-    if rewrite.is_rounded(model.stored, choice.layout):
-        notes.append(note("bf16-rounding"))
-    if model.stored.ffn == "mxfp4" and choice.layout.ffn == "nvfp4":
-        notes.append(note("mxfp4-to-nvfp4"))
-    if algo_of(model.stored) is not None and not agrees(model.census, model.stored):
-        words = f"{said(model.census) or 'nothing'}, the tensors are {algo_of(model.stored)}: the JSON is written anew"
-        notes.append(note("quant-algo", f"The checkpoint's quant_algo says {words}"))
-    if choice.layout.ffn == "bf16" and model.stored.ffn == "bf16":
-        notes.append(Note("The weights are BF16: quantise them with ModelOpt to serve FP4"))
-    parallel = recipe.target.parallel
-    rules = Rules(model.geometry, choice.layout, pipeline=model.family.pipeline)
-    notes += channel_notes(parallel, rules, choice.kernel.backend if choice.kernel else None)
-    notes += _kv_notes(recipe, model, held)
-    return [*notes, *memory.memory_notes(recipe, held, model.geometry, choice.layout.ffn)]
-
-
-def _kv_notes(recipe: Recipe, model: Model, held: Memory) -> Iterator[Note]:
-    """What is doubtful about the KV cache's dtype."""
-    if held.kv_dtype in ("fp8", "nvfp4"):
-        target, targets = recipe.target, load_targets()
-        sm, release = targets.gpu(str(target.gpu)).sm, str(target.release)
-        kernel = targets.kv_kernel(model.family.name, held.kv_dtype, sm, release)
-        if kernel is not None and kernel.fact.status == "unverified":
-            yield noted(kernel.fact)
-
-
-def _confirm(recipe: Recipe, model: Model, choice: Choice, targets: Targets) -> str | None:
-    """The command that settles, inside the container, what is not known from outside."""
-    release = targets.release(str(recipe.target.release))
-    is_asked = model.family.fused_experts and choice.layout.ffn == "nvfp4"
-    return release.confirm if is_asked else None
