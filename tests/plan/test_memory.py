@@ -191,6 +191,7 @@ def test_where_the_release_s_own_heuristic_misjudges() -> None:
         "the launch line gives it both sizes"
     ]
     assert heuristic(plan_published(LLAMA_8B, "target.weights=bf16")) == []
+    assert heuristic(plan_published(LLAMA_8B, "target.backend=tensorrt")) == []
 
 
 def test_weights_that_do_not_fit_are_refused_with_layouts_and_gpus() -> None:

@@ -264,7 +264,8 @@ def test_attention_sinks_that_a_release_lacks_refuse() -> None:
 def test_a_contested_kernel_without_issues_is_explained_by_its_fact() -> None:
     kernel = next(k for k in load_targets().kernels if k.fact.id == "gpt-oss-bf16-cutlass")
     plan = make_plan(published(GPT_OSS_20B), bf16_gpt_oss())
-    assert kernel.fact.statement in {note.what for note in plan.notes}
+    assert kernel.fact.statement in {fact.statement for fact in plan.evidence}
+    assert "sources disagree on whether CUTLASS (BF16) on SM100 runs it" in {note.what for note in plan.notes}
     assert not any("open issues" in note.what for note in plan.notes)
 
 

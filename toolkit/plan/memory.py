@@ -73,6 +73,8 @@ def memory_notes(recipe: Recipe, memory: Memory, geometry: Geometry, ffn: str) -
             f"{of_a_rank} requests of {longest.context} tokens fit at once{on_each}; "
             f"engine.max_batch_size {recipe.engine.max_batch_size} is reached with shorter ones only"
         )
+    if recipe.target.backend == "tensorrt":
+        return  # trtllm-build is given both sizes, and there is no trtllm-bench
     if misjudged := list(_misjudged(recipe, memory, geometry, ffn)):
         what = f"trtllm-bench by itself {', and '.join(misjudged)}; the launch line gives it both sizes"
         yield note("bench-heuristic", what)

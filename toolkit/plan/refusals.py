@@ -240,9 +240,9 @@ class Question:
 
 
 def _doubt(kernel: Kernel, fact: Fact, sm: int) -> Note:
-    """What stands against a contested kernel: open issues, else what its fact says."""
-    if not kernel.reports or kernel.part == "attention":
-        return noted(fact)
+    """What stands against a contested kernel in a few words; its fact has them all."""
+    what = f"{kernel.backend} ({kernel.algo}) on SM{sm}"
+    if not kernel.reports:
+        return noted(fact, f"sources disagree on whether {what} runs it")
     issues = ", ".join(f"#{number}" for number in kernel.reports)
-    what = f"{kernel.backend} on SM{sm} is in the code, but open issues report that it fails"
-    return Note(what, f"NVIDIA/TensorRT-LLM {issues}")
+    return Note(f"{what} is in the code, but open issues report that it fails", f"NVIDIA/TensorRT-LLM {issues}")
