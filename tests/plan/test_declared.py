@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from toolkit.checkpoint.census import Census
 from toolkit.checkpoint.quant import quant_summary
 from toolkit.models.layout import Layout
 from toolkit.plan import Plan, make_plan
+from toolkit.trtllm import load_targets
 
 ON_B200 = "target.release=1.3.0rc22"
 
@@ -97,7 +99,11 @@ def test_a_block_that_no_loader_recognises_gets_the_file_of_its_own(inline: dict
     found = plan(source)
     assert found.verdict == verdict
     assert ("hf_quant_config.json" in found.json_files) == (verdict == "after-change")
-    assert make_plan(tiny("target.release=1.2.1"), source).verdict == "after-change"
+    older = make_plan(tiny("target.release=1.2.1"), source)
+    assert older.verdict == "after-change"
+    assert load_targets().release("1.2.1").fact("quant-config").statement == older.evidence[0].statement
+    recognised = load_targets().fact("inline-recognised").statement
+    assert (recognised in {fact.statement for fact in found.evidence}) == (verdict == "after-change")
 
 
 def test_mixed_precision_is_kept_whole() -> None:
@@ -167,3 +173,29 @@ def test_the_kv_cache_is_what_the_written_json_says(case: str, weights: str, dty
     assert (declared is not None) == (dtype != "bf16")
     scales = [name for name in written(found) if name.endswith(("k_scale", "v_scale"))]
     assert bool(scales) == ("kv" in case and dtype == "fp8")
+
+
+FORMATS = ("bf16", "fp8", "nvfp4")
+SAID: dict[Any, str] = {frozenset(): "none", frozenset({"fp8"}): "FP8", frozenset({"nvfp4"}): "NVFP4"}
+
+
+@pytest.mark.parametrize("weights", ["auto", "nvfp4", "mxfp4", "bf16"])
+@pytest.mark.parametrize("algo", ["NVFP4", "FP8", "MIXED_PRECISION", None])
+def test_a_plan_that_loads_is_all_in_its_formats_and_its_json_says_so(weights: str, algo: str | None) -> None:
+    """Every layout of Llama, whatever its JSON says: tensors, formats and JSON of a bundle agree, or it is refused."""
+    family, geometry, _ = layouts.case("llama-nvfp4")
+    for attention, ffn in product(FORMATS, FORMATS):
+        source = saying("llama-nvfp4", algo, tensors=family.tensors(geometry, Layout(attention, ffn)))
+        found = plan(source, f"target.weights={weights}")
+        if found.refusals:
+            assert all(refusal.ways_out and refusal.evidence.checked for refusal in found.refusals)
+            continue
+        bundle = Layout(found.formats["attention"], found.formats["ffn"])  # type: ignore[arg-type]
+        assert written(found) == family.tensors(geometry, bundle)
+        config = found.json_files.get("config.json", source.config)
+        copied = "hf_quant_config.json" in {copy.file for copy in found.copies}
+        own = found.json_files.get("hf_quant_config.json", source.quant_config if copied else None)
+        quant = quant_summary(config, own, "bundle")
+        says = (quant.algo if quant else None) or "none"
+        formats = frozenset({bundle.attention, bundle.ffn} - {"bf16"})
+        assert says in (SAID.get(formats, "MIXED_PRECISION"), "MIXED_PRECISION" if formats else "modelopt")

@@ -10,6 +10,7 @@ from toolkit.models.layout import Format, Layout
 from toolkit.numerics import nvfp4
 from toolkit.plan.cite import cite
 from toolkit.plan.types import Refusal
+from toolkit.trtllm import Release
 
 ALGOS: Mapping[Format, str] = {"nvfp4": "NVFP4", "mxfp4": "MXFP4", "fp8": "FP8"}
 MIXED = "MIXED_PRECISION"
@@ -45,6 +46,11 @@ def is_recognised(census: Census) -> bool:
     method, producer = inline.get("quant_method"), inline.get("producer")
     by_modelopt = isinstance(producer, Mapping) and producer.get("name") == "modelopt"
     return by_modelopt or str(method).startswith("modelopt") or method == "nvfp4"
+
+
+def is_unread(census: Census, release: Release) -> bool:
+    """Whether ``release`` does not read where the checkpoint has its quantisation."""
+    return census.quant_config is None and not (release.inline_quant_config and is_recognised(census))
 
 
 def kv_algo(census: Census, stored: Layout, bundle: Layout) -> str | None:

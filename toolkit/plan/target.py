@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from toolkit.checkpoint.census import Census
 from toolkit.checkpoint.source import CONFIG, INDEX, QUANT_CONFIG
 from toolkit.models.layout import Format, Layout
 from toolkit.models.sharding import Weights
 from toolkit.plan import backend, compiled, launch, llm_args, memory, rewrite, words
 from toolkit.plan.cite import cite
-from toolkit.plan.declared import MIXED, agrees, algo_of, is_recognised, kv_algo, refuse, said
+from toolkit.plan.declared import MIXED, agrees, algo_of, is_unread, kv_algo, refuse, said
 from toolkit.plan.excludes import corrected
 from toolkit.plan.jsonfiles import JsonFiles, rewritten
 from toolkit.plan.model import Model
@@ -71,7 +70,11 @@ def _against_bundle(
         yield from compiled.refuse(model.geometry, target.parallel)
         yield from compiled.refuse_kv(recipe.engine.kv_cache_dtype, kv)
     yield from question.against_kv(memory.kv_dtype(recipe.engine.kv_cache_dtype, kv))
-    lists = model.family.fused_experts or bundle != model.stored or _is_unread(census, recipe, targets)
+    lists = (
+        model.family.fused_experts
+        or bundle != model.stored
+        or is_unread(census, targets.release(str(recipe.target.release)))
+    )
     yield from refuse(census, model.stored, bundle, question.other_weights("nvfp4"), lists=lists)
     if bundle.ffn == "mxfp4" and any(a.kind == "rescale" for actions in model.repairs.values() for a in actions):
         yield Refusal(REPAIR_FIRST, (REPAIRED_WAY,), cite("untransposed-scales"))
@@ -212,16 +215,10 @@ def _exclude(recipe: Recipe, model: Model, bundle: Layout, targets: Targets) -> 
     if algo_of(bundle) not in ("NVFP4", "FP8") or said(census) == MIXED:
         return None
     listed = census.quant.exclude_modules if census.quant else UNSAID_EXCLUDES
-    wrong = _is_unread(census, recipe, targets) or not agrees(census, stored)
+    wrong = is_unread(census, targets.release(str(recipe.target.release))) or not agrees(census, stored)
     if model.family.fused_experts:
         # the loader replaces any list but an empty one, so a list is written whenever something else is
         needed = bundle != stored or not listed or len(set(listed)) < len(listed) or wrong
         return targets.gpt_oss_nvfp4.exclude_modules(model.geometry.layers) if needed else None
     wanted = corrected(model.tensors, listed)
     return wanted if wanted != tuple(listed) or wrong else None
-
-
-def _is_unread(census: Census, recipe: Recipe, targets: Targets) -> bool:
-    """Whether the release does not read where the checkpoint has its quantisation."""
-    inline = targets.release(str(recipe.target.release)).inline_quant_config and is_recognised(census)
-    return census.quant_config is None and not inline

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from toolkit.plan import memory, rewrite
 from toolkit.plan.cite import cite, evidence, note, noted
-from toolkit.plan.declared import agrees, algo_of, said
+from toolkit.plan.declared import agrees, algo_of, is_unread, said
 from toolkit.plan.jsonfiles import JsonFiles
 from toolkit.plan.model import Model
 from toolkit.plan.parallel import Rules, channel_notes
@@ -51,6 +51,14 @@ def facts(recipe: Recipe, model: Model, choice: Choice, targets: Targets) -> tup
     if model.family.fused_experts and choice.layout.ffn == "nvfp4":
         found.append(evidence(targets.gpt_oss_nvfp4.facts["exclude-override"]))
         found.append(evidence(release.fact("gpt-oss-nvfp4")))
+    if (
+        algo_of(choice.layout) in ("NVFP4", "FP8")
+        and choice.layout == model.stored
+        and is_unread(model.census, release)
+    ):
+        found.append(
+            cite("inline-recognised") if release.inline_quant_config else evidence(release.fact("quant-config"))
+        )
     if recipe.target.backend == "tensorrt":
         found += [evidence(release.fact("tensorrt-backend")), cite("compiled-nvfp4")]
     return tuple(dict.fromkeys((*found, *choice.evidence)))
