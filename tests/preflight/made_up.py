@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from toolkit.preflight.finding import Finding
 from toolkit.preflight.known import load_known
@@ -104,6 +107,14 @@ def fake_nvidia_smi(folder: Path, query: str = H100_ROW, report: str = H100_REPO
     cat = 'while IFS= read -r line || [ -n "$line" ]; do printf \'%s\\n\' "$line"; done'
     script = f"case $1 in --query-gpu=*) f=query ;; *) f=report ;; esac\n{cat} < {folder}/$f\nexit {code}"
     return executable(folder / "nvidia-smi", script)
+
+
+def without_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a read-only container: no folder that Python would take for temporary files is there."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/nowhere"])
+    with pytest.raises(FileNotFoundError, match="No usable temporary directory"):
+        tempfile.gettempdir()
 
 
 def executable(path: Path, script: str) -> Path:
