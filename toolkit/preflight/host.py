@@ -8,12 +8,17 @@ import resource
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
+from toolkit.checkpoint.files import sha256_file
+from toolkit.checkpoint.regular import open_regular, reading
+from toolkit.errors import CheckpointError
 from toolkit.preflight.known import HarmonyFile
 from toolkit.preflight.machine import Limits, Storage, Vocabulary
 
 BASE_VARIABLE = "TIKTOKEN_ENCODINGS_BASE"
 CACHE_VARIABLE = "TIKTOKEN_RS_CACHE_DIR"
+VOCABULARY_BYTES = 64 << 20  # far more than any vocabulary has
 
 
 def limits() -> Limits:
@@ -67,10 +72,27 @@ def vocabulary(harmony: HarmonyFile, environment: Mapping[str, str]) -> Vocabula
     if base is not None:
         path = Path(base) / harmony.file
     else:
-        cache = environment.get(CACHE_VARIABLE) or Path(tempfile.gettempdir()) / "tiktoken-rs-cache"
+        cache = environment.get(CACHE_VARIABLE) or _temporary(environment) / "tiktoken-rs-cache"
         path = Path(cache) / hashlib.sha1(harmony.url.encode()).hexdigest()
+    state, problem = _state(path, harmony.sha256)
+    return Vocabulary(base is not None, str(path), state, problem)
+
+
+def _temporary(environment: Mapping[str, str]) -> Path:
     try:
-        good = hashlib.sha256(path.read_bytes()).hexdigest() == harmony.sha256
-    except OSError:
-        return Vocabulary(base is not None, str(path), "absent")
-    return Vocabulary(base is not None, str(path), "good" if good else "damaged")
+        return Path(tempfile.gettempdir())
+    except OSError:  # none takes a file, as in a read-only container; a file that was put there may be read
+        return Path(environment.get("TMPDIR") or "/tmp")
+
+
+def _state(path: Path, sha256: str) -> tuple[Literal["good", "absent", "damaged"], str | None]:
+    """Whether the file has this SHA-256, and what is wrong with one that has not; reads no pipe and no huge file."""
+    try:
+        with reading(path), open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            good = size <= VOCABULARY_BYTES and sha256_file(path) == sha256
+    except CheckpointError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return "absent", None
+        return "damaged", error.what
+    return ("good", None) if good else ("damaged", "is damaged: its SHA-256 is another")

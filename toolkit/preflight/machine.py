@@ -55,11 +55,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Harmony's vocabulary file. ``base`` says whether TIKTOKEN_ENCODINGS_BASE is set; otherwise it is a download."""
+    """Harmony's vocabulary file. ``base`` says whether TIKTOKEN_ENCODINGS_BASE is set; otherwise it is a download.
+
+    ``problem`` is what is wrong with a damaged one.
+    """
 
     base: bool
     path: str
     state: Literal["good", "absent", "damaged"]
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
