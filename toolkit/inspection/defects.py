@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
 
 from toolkit.checkpoint.header import TensorInfo
@@ -16,6 +16,8 @@ from toolkit.inspection.modules import QUANTISED, UNKNOWN, Module, k_axis
 from toolkit.numerics.nvfp4 import BLOCK
 
 PLAIN = frozenset({"bf16", "f16", "f32"})
+_WILDCARDS = frozenset("*?[")
+_END, _MODULE_END = translate("")[-2:], r"(?=\.|\Z)"
 
 
 def untransposed_scales(tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:
@@ -100,13 +102,39 @@ def _is_projection(name: str) -> bool:
 
 
 def exclusion(excludes: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a module, or a module that holds it, is on the list. ModelOpt writes names and ``prefix*``."""
-    exact = {entry for entry in excludes if not set(entry) & set("*?[")}
-    wild = re.compile("|".join(translate(entry) for entry in excludes if entry not in exact) or "(?!)")
+    """Whether a module, or a module that holds it, is on the list. ModelOpt writes names and ``prefix*``.
+
+    What a name costs grows with its length, with the number of distinct lengths of entries, and with the number of
+    entries that have a wildcard elsewhere than at their end.
+    """
+    exact, prefixes, wild = _sorted_out(excludes)
+    lengths, prefix_lengths = {len(entry) for entry in exact}, sorted({len(prefix) for prefix in prefixes})
+    # a match that ends before a dot is one of a module that holds this one
+    pattern = re.compile("|".join(translate(entry)[: -len(_END)] + _MODULE_END for entry in wild) or "(?!)")
 
     def listed(name: str) -> bool:
-        ends = [match.start() for match in re.finditer(r"\.", name)] + [len(name)]
-        holders = [name[:end] for end in ends]
-        return any(holder in exact or wild.match(holder) for holder in holders)
+        ends = (end for end in _ends(name) if end in lengths)
+        return (
+            any(name[:end] in exact for end in ends)
+            or any(name[:length] in prefixes for length in prefix_lengths if length <= len(name))
+            or pattern.match(name) is not None
+        )
 
     return listed
+
+
+def _sorted_out(excludes: Sequence[str]) -> tuple[set[str], set[str], list[str]]:
+    """(names, what stands before the only wildcard, a final ``*``; other patterns)."""
+    once = dict.fromkeys(excludes)
+    plain = {entry for entry in once if not _WILDCARDS & set(entry)}
+    prefixes = {entry[:-1] for entry in once if entry.endswith("*") and not _WILDCARDS & set(entry[:-1])}
+    return plain, prefixes, [entry for entry in once if _WILDCARDS & set(entry.removesuffix("*"))]
+
+
+def _ends(name: str) -> Iterator[int]:
+    """Where the names of the modules that hold ``name`` end, and its own."""
+    end = name.find(".")
+    while end >= 0:
+        yield end
+        end = name.find(".", end + 1)
+    yield len(name)
