@@ -209,3 +209,12 @@ def test_ports() -> None:
 )
 def test_sizes(count: int, text: str) -> None:
     assert size(count) == text
+
+
+@pytest.mark.parametrize(("fix", "given"), [("chmod", "chmod"), (None, "Set HF_HOME to a folder of yours")])
+def test_a_cache_that_cannot_be_read(fix: str | None, given: str) -> None:
+    found = machine(cached=False, unread=Part(problem="/cache: cannot be read", fix=fix))
+    assert checks_host.cache(needs(), found) == Finding("cache", "fail", "/cache: cannot be read", given)
+    assert checks_host.checkpoint(needs(), found) == Finding(
+        "checkpoint", "skip", "whether hub:owner/gpt-oss-120b-nvfp4 is in the cache is not known"
+    )

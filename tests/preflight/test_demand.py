@@ -6,6 +6,7 @@ import pytest
 
 from tests.helpers import write_checkpoint
 from toolkit import recipe as recipes
+from toolkit.checkpoint import hub
 from toolkit.checkpoint.census import Census
 from toolkit.errors import PlanError
 from toolkit.models.known import predicted_census
@@ -104,6 +105,16 @@ def test_a_damaged_checkpoint(root: Path, tmp_path: Path) -> None:
     asked = ask(root, "tiny-gpt-oss/cpu.yaml", f"checkpoint.path={folder}")
     assert asked.plan.status == "fail"
     assert asked.plan.detail.startswith(f"{folder}: ")
+
+
+def test_a_token_that_cannot_be_read_is_no_failure_of_the_plan(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(repo: str, revision: str | None) -> None:
+        raise NotADirectoryError(20, "Not a directory", "/x/token")
+
+    monkeypatch.setattr(hub, "cached", refuse)
+    asked = ask(root, "gpt-oss-120b/b200.yaml")
+    assert asked.plan == Finding("plan", "skip", "/x/token: Not a directory")
+    assert asked.fetch_bytes is None
 
 
 def test_a_hub_checkpoint_that_is_not_here_is_no_failure(root: Path) -> None:

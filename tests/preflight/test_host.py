@@ -38,6 +38,13 @@ def test_storage_of_a_path_that_cannot_be_looked_at(tmp_path: Path) -> None:
     assert has_file(tmp_path / "file")
 
 
+def test_a_file_in_the_way_of_a_folder_takes_no_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "hub"):
+        found = storage(path)
+        assert (found.path, found.writable) == (str(tmp_path / "file"), False)
+
+
 def test_storage_that_takes_no_file() -> None:
     assert not storage(Path("/proc")).writable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from toolkit.errors import CheckpointError, PlanError
 from toolkit.plan.source import download_of, plan_recipe
 from toolkit.plan.types import Plan
-from toolkit.preflight.finding import Finding
+from toolkit.preflight.finding import Finding, Status
 from toolkit.preflight.known import Feature, load_known
 from toolkit.preflight.needs import CPU_SHM, GPU_SHM, GpuNeeds, Needs
 from toolkit.preflight.version import newest, oldest
@@ -65,6 +65,9 @@ def _plan(recipe: Recipe) -> tuple[Plan | None, Finding]:
     """The plan, unless the target refuses or the checkpoint cannot be read; what is not downloaded is no failure."""
     try:
         plan = plan_recipe(recipe)
+    except OSError as error:  # a token or a cache of the Hub's that cannot be read
+        status: Status = "skip" if recipe.checkpoint.repo is not None else "fail"
+        return None, Finding("plan", status, f"{error.filename}: {error.strerror}")
     except (CheckpointError, PlanError) as error:
         to_fetch = recipe.checkpoint.repo is not None and isinstance(error, CheckpointError)
         detail = f"{error.where}: {error.what}" if error.where else error.what
@@ -86,6 +89,6 @@ def _to_fetch(recipe: Recipe) -> int | None:
     """Bytes of a download; None where nothing is to download, or the Hub does not say."""
     try:
         download = download_of(recipe)
-    except CheckpointError:
+    except (CheckpointError, OSError):
         return None
     return download.nbytes if download else None

@@ -31,9 +31,12 @@ def _soft(kind: int) -> int | None:
 
 
 def storage(path: Path) -> Storage:
-    """The file system that ``path`` is or will be on; what it takes a file in the nearest folder tells."""
+    """The file system that ``path`` is or will be on; whether it takes a file is tried in the nearest folder.
+
+    Where a file stands in the way of a folder, that file is the place, and it takes none.
+    """
     folder = path.absolute()
-    while not _is_folder(folder) and folder != folder.parent:
+    while not _is_there(folder) and folder != folder.parent:
         folder = folder.parent
     status = os.statvfs(folder)
     total, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
@@ -48,11 +51,12 @@ def has_file(path: Path) -> bool:
         return False
 
 
-def _is_folder(path: Path) -> bool:
+def _is_there(path: Path) -> bool:
     try:
-        return path.is_dir()
+        path.stat()
     except OSError:
         return False
+    return True
 
 
 def _takes_a_file(folder: Path) -> bool:

@@ -89,7 +89,7 @@ class Machine:
 
     ``visible`` is CUDA_VISIBLE_DEVICES, ``cuda_installed`` CUDA_VERSION as NVIDIA's images set it. ``tokenizer`` is the
     folder that has one, ``probes`` the outcome of each loader probe by id. ``shm`` and ``cache`` are None where there
-    is no such folder.
+    is no such folder; ``unread`` is why nothing is known of what is in the cache.
     """
 
     python: str
@@ -109,3 +109,4 @@ class Machine:
     ports: Part
     triton: Part
     probes: Mapping[str, Probed] = field(default_factory=dict)
+    unread: Part | None = None
