@@ -14,6 +14,7 @@ from toolkit.preflight.machine import Device, Limits, Machine, Nvidia, Part, Pro
 from toolkit.preflight.needs import GPU_SHM, GpuNeeds, Needs
 
 GIB = 1 << 30
+NAMED = "gpt-oss-120b/b200"
 KNOWN = {"b200": 100, "gb200": 100, "b300": 103, "h100": 90, "h200": 90, "rtx-5090": 120, "rtx-pro-6000": 120}
 # Answers of driver 580 on one H100, as it gave them; the UUID is made up.
 H100_ROW = (
@@ -56,6 +57,7 @@ def gpu_needs(**changes: Any) -> GpuNeeds:
         "driver": "575",
         "shipped": "590.44.01",
         "weights": 64 * GIB,
+        "named": NAMED,
     }
     return GpuNeeds(**{**asked, **changes})
 
@@ -72,6 +74,7 @@ def needs(gpu: GpuNeeds | None = None, **changes: Any) -> Needs:
         "fetch_bytes": 63 * GIB,
         "harmony": True,
         "features": load_known().features,
+        "named": NAMED,
     }
     return Needs(**{**asked, **changes})
 

@@ -124,7 +124,7 @@ def test_a_download_of_unknown_size() -> None:
     assert checks_host.cache(asked, found) == Finding("cache", "ok", "0 KiB free at /place")
     assert checks_host.disk(asked, found).status == "ok"
     assert checks_host.checkpoint(asked, found) == Finding(
-        "checkpoint", "warn", f"{HUB} is not in the cache", "trtkit engine RECIPE --fetch does it first"
+        "checkpoint", "warn", f"{HUB} is not in the cache", "trtkit engine gpt-oss-120b/b200 --fetch does it first"
     )
 
 
@@ -154,7 +154,7 @@ HUB = "hub:owner/gpt-oss-120b-nvfp4"
                 "checkpoint",
                 "warn",
                 f"{HUB} is not in the cache: 63.0 GiB to download",
-                "trtkit engine RECIPE --fetch does it first",
+                "trtkit engine gpt-oss-120b/b200 --fetch does it first",
             ),
         ),
     ],

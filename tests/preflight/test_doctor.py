@@ -74,7 +74,7 @@ def test_a_machine_without_a_gpu() -> None:
         "warn nofile     20,000 open files, a server takes more under load"
         " → docker run --ulimit nofile=65536, or: ulimit -n 65536",
         "warn checkpoint hub:owner/gpt-oss-120b-nvfp4 is not in the cache: 63.0 GiB to download"
-        " → trtkit engine RECIPE --fetch does it first",
+        " → trtkit engine gpt-oss-120b/b200 --fetch does it first",
         "ok   cache      77.0 GiB free at /root",
         "FAIL disk       77.0 GiB free at /work, and bundle and download take 127.0 GiB"
         " → --set engine.output=DIR, a folder with more room",
@@ -132,7 +132,8 @@ def test_tp_8_on_a_host_of_four() -> None:
     (gpu,) = [line for line in report(needs(gpu_needs(count=8)), found) if line.startswith("FAIL")]
     assert gpu == (
         "FAIL gpu        4 × NVIDIA B200 (SM 100) visible, and the parallel layout takes 8"
-        " → Show all of them (docker run --gpus all), or make target.parallel smaller (trtkit plan lists layouts)"
+        " → Show all of them (docker run --gpus all), or make target.parallel smaller"
+        " (trtkit plan gpt-oss-120b/b200 lists layouts)"
     )
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.preflight.made_up import without_temporary_folder
-from toolkit.preflight.host import VOCABULARY_BYTES, has_file, limits, storage, vocabulary
+from toolkit.preflight.host import VOCABULARY_BYTES, has_file, limits, memory, storage, vocabulary
 from toolkit.preflight.known import HarmonyFile, load_known
-from toolkit.preflight.machine import Limits, Vocabulary
+from toolkit.preflight.machine import HostMemory, Limits, Vocabulary
 
 TOY = HarmonyFile(
     source="made up", file="toy.tiktoken", url="https://example.test/toy", sha256=hashlib.sha256(b"toy").hexdigest()
@@ -52,6 +52,24 @@ def test_storage_that_takes_no_file() -> None:
 def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert storage(Path("build")).path == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "MemTotal:       125526564 kB\nMemFree:  1 kB\nMemAvailable:   118000000 kB\n",
+            HostMemory(125526564 * 1024, 118000000 * 1024),
+        ),
+        ("MemTotal:       125526564 kB\n", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_memory(tmp_path: Path, text: str | None, found: HostMemory | None) -> None:
+    if text is not None:
+        (tmp_path / "meminfo").write_text(text)
+    assert memory(tmp_path / "meminfo") == found
 
 
 def test_limits_are_the_soft_ones(monkeypatch: pytest.MonkeyPatch) -> None:

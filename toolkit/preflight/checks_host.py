@@ -82,7 +82,7 @@ def checkpoint(needs: Needs, machine: Machine) -> Finding:
         fix = "Type: unset HF_HUB_OFFLINE, or copy the checkpoint here and add --set checkpoint.path=DIR"
         return Finding("checkpoint", "fail", f"{name} is not in the cache, and HF_HUB_OFFLINE is set", fix)
     fetch = f": {size(needs.fetch_bytes)} to download" if needs.fetch_bytes is not None else ""
-    fix = "trtkit engine RECIPE --fetch does it first"
+    fix = f"trtkit engine {needs.named} --fetch does it first"
     return Finding("checkpoint", "warn", f"{name} is not in the cache{fetch}", fix)
 
 

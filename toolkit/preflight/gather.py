@@ -49,6 +49,7 @@ def gather(recipe: Recipe, needs: Needs) -> Machine:
         triton=container_triton() if needs.gpu else cpu_triton(),
         probes={feature.id: probe(feature) for feature in needs.features} if packages[TRTLLM] else {},
         unread=unread,
+        host_memory=host.memory() if needs.gpu and needs.gpu.unified else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import resource
 import tempfile
 from collections.abc import Mapping
@@ -14,10 +15,11 @@ from toolkit.checkpoint.files import sha256_file
 from toolkit.checkpoint.regular import open_regular, reading
 from toolkit.errors import CheckpointError
 from toolkit.preflight.known import HarmonyFile
-from toolkit.preflight.machine import Limits, Storage, Vocabulary
+from toolkit.preflight.machine import HostMemory, Limits, Storage, Vocabulary
 
 BASE_VARIABLE = "TIKTOKEN_ENCODINGS_BASE"
 CACHE_VARIABLE = "TIKTOKEN_RS_CACHE_DIR"
+MEMINFO = Path("/proc/meminfo")
 VOCABULARY_BYTES = 64 << 20  # far more than any vocabulary has
 
 
@@ -41,6 +43,18 @@ def storage(path: Path) -> Storage:
     status = os.statvfs(folder)
     total, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
     return Storage(str(folder), total, free, _takes_a_file(folder), folder.stat().st_dev)
+
+
+def memory(meminfo: Path = MEMINFO) -> HostMemory | None:
+    """``MemTotal`` and ``MemAvailable`` of /proc/meminfo (proc(5), kB of 1024 bytes)."""
+    try:
+        text = meminfo.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+([0-9]{1,15}) kB$", text, re.MULTILINE))
+    if len(found) < 2:
+        return None
+    return HostMemory(int(found["MemTotal"]) * 1024, int(found["MemAvailable"]) * 1024)
 
 
 def has_file(path: Path) -> bool:

@@ -45,6 +45,14 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class HostMemory:
+    """Memory of the host in bytes; ``available`` is what programs can get without swapping."""
+
+    total: int
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Soft resource limits: locked memory and stack in bytes, open files. None means unlimited."""
 
@@ -89,7 +97,8 @@ class Machine:
 
     ``visible`` is CUDA_VISIBLE_DEVICES, ``cuda_installed`` CUDA_VERSION as NVIDIA's images set it. ``tokenizer`` is the
     folder that has one, ``probes`` the outcome of each loader probe by id. ``shm`` and ``cache`` are None where there
-    is no such folder; ``unread`` is why nothing is known of what is in the cache.
+    is no such folder; ``unread`` is why nothing is known of what is in the cache. ``host_memory`` is None
+    where /proc/meminfo does not say.
     """
 
     python: str
@@ -110,3 +119,4 @@ class Machine:
     triton: Part
     probes: Mapping[str, Probed] = field(default_factory=dict)
     unread: Part | None = None
+    host_memory: HostMemory | None = None
