@@ -212,7 +212,7 @@ def test_every_truncation_of_a_file_is_refused(path: Path) -> None:
 
 
 def test_absent_and_unreadable_files(tmp_path: Path) -> None:
-    complete = "Complete the download, or point checkpoint.path at a complete folder"
+    complete = "Complete the download, or name a complete folder"
     assert message_of(tmp_path / "no") == f"{tmp_path / 'no'}: cannot be read (No such file or directory). {complete}"
     assert message_of(tmp_path) == f"{tmp_path}: is a folder, not a file. Put the file itself in its place"
 

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.checkpoint.hub_errors import by_hand, endpoint, refused, unreachable
+from toolkit.checkpoint.hub_errors import by_hand, endpoint, refused, shown, unreachable
 from toolkit.checkpoint.source import is_complete, reading
 from toolkit.errors import CheckpointError
 
 PATTERNS = ["*.json", "*.safetensors", "*.jinja"]
 IGNORED = ["*/*"]  # repositories such as openai/gpt-oss-120b hold the weights in other formats in folders beside
 _COMMIT = 40
+# what huggingface_hub raises for an answer that is not JSON, nested too deep, or not what a Hub says
+_NO_ANSWERS_OF_A_HUB = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,10 @@ def listing(repo: str, revision: str | None) -> Listing:
         raise _not_a_repository(repo, error) from None
     except HfHubHTTPError as error:
         raise _refused(repo, revision, error) from None
-    except (ValueError, TypeError, KeyError, AttributeError):  # not JSON, or not what a Hub says
+    except _NO_ANSWERS_OF_A_HUB:
         raise _no_hub(where) from None
     except (HfHubHTTPError.__bases__[0], OSError) as error:
-        raise unreachable(repo, error, where=where) from None
+        raise unreachable(repo, error, where=where, revision=revision) from None
     if (
         not isinstance(info.sha, str)
         or len(info.sha) != _COMMIT
@@ -106,18 +108,20 @@ def fetch(repo: str, revision: str | None) -> Path:
     except LocalEntryNotFoundError as error:  # not in the cache, and the Hub did not answer: the cause says why
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise _refused(repo, revision, cause) from None
+    except _NO_ANSWERS_OF_A_HUB:
+        raise _no_hub(where) from None
     except HfHubHTTPError.__bases__[0] as error:
-        raise unreachable(repo, error, where=where) from None
+        raise unreachable(repo, error, where=where, revision=revision) from None
     except OSError as error:
         what = f"cannot be downloaded: {error.strerror or _first_line(error)}"
-        raise CheckpointError(what, where=where, hint=by_hand(repo)) from None
+        raise CheckpointError(what, where=where, hint=by_hand(repo, revision)) from None
 
 
 def _refused(repo: str, revision: str | None, error: Exception) -> CheckpointError:
     response = getattr(error, "response", None)
     where = name_of(repo, revision)
     if response is None:
-        return unreachable(repo, error, where=where)
+        return unreachable(repo, error, where=where, revision=revision)
     return refused(repo, response.status_code, response.headers, where=where, revision=revision)
 
 
@@ -126,12 +130,12 @@ def _is_file(name: object, size: object) -> bool:
 
 
 def _no_hub(where: str) -> CheckpointError:
-    what = f"the answer of {endpoint(where)} is not the Hub's description of a repository and its files"
+    what = f"the answer of {shown(endpoint(where))} is not the Hub's description of a repository and its files"
     return CheckpointError(what, where=where, hint="Check HF_ENDPOINT and the proxy")
 
 
 def _not_a_repository(repo: str, error: Exception) -> CheckpointError:
-    hint = "Set checkpoint.repo to owner/name"
+    hint = "Name it as owner/name"
     return CheckpointError(f"not a Hub repository: {_first_line(error)}", where=f"hub:{repo}", hint=hint)
 
 
