@@ -222,5 +222,5 @@ def test_a_damaged_checkpoint_is_one_line_and_no_bundle(
 
 def test_a_missing_folder_says_what_to_do(trtkit: Run, tmp_path: Path) -> None:
     result = trtkit("engine", RECIPE, "--set", f"checkpoint.path={tmp_path / 'none'}")
-    hint = "Set checkpoint.path to the checkpoint's folder"
+    hint = "Name the checkpoint's folder (in a recipe: checkpoint.path)"
     assert (result.exit_code, result.stderr) == (1, f"error: {tmp_path / 'none'}: no such folder. {hint}\n")

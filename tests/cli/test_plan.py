@@ -46,7 +46,7 @@ def test_b200_is_printed_as_described(trtkit: Run, root: Path) -> None:
     plan = plan_recipe(loaded(root, *B200))
     assert (result.exit_code, result.output) == (0, describe(plan, "tiny-gpt-oss-cpu") + "\n")
     lines = result.output.splitlines()
-    assert lines[0] == "tiny-gpt-oss-cpu: loads after a change (TensorRT-LLM 1.2.1 on b200, tp 1)"
+    assert lines[0] == "tiny-gpt-oss-cpu: loads after a change, unverified (TensorRT-LLM 1.2.1 on b200, tp 1)"
     assert [line.split()[:2] for line in lines if " tensors  " in line] == [
         ["dequantize", "24"],
         ["drop", "72"],
@@ -145,7 +145,7 @@ def test_a_refused_plan_as_json(trtkit: Run) -> None:
     assert (result.exit_code, document["verdict"]) == (1, "refused")
     [refusal] = document["refusals"]
     assert refusal["ways_out"] == ["Set target.weights=mxfp4", "Run it on one of b200, gb200, b300, gb300"]
-    assert refusal["evidence"].keys() == {"statement", "source", "status", "checked"}
+    assert refusal["evidence"].keys() == {"id", "statement", "source", "status", "checked"}
 
 
 def test_a_dry_run_of_what_is_refused_says_so_and_exits_with_1(trtkit: Run, tmp_path: Path) -> None:

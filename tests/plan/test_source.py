@@ -275,10 +275,12 @@ def test_other_checkpoints_that_nothing_is_taken_from_are_noted(tmp_path: Path) 
         return [note.what for note in notes if note.what.startswith("checkpoint.")]
 
     broken, source = (variant.write(tmp_path / str(index)) for index, variant in enumerate(variants()))
-    assert said(f"checkpoint.bf16={source}", f"checkpoint.input_scales={source}") == [
-        "checkpoint.bf16 is not needed: no block scale has to be repaired",
-        "checkpoint.input_scales is not needed: no weight is cast to NVFP4",
+    assert said(f"checkpoint.bf16={source}") == ["checkpoint.bf16 is not needed: no block scale has to be repaired"]
+    assert said(f"checkpoint.input_scales={source}", "target.gpu=h200") == [
+        "checkpoint.input_scales is not needed: the bundle has none"
     ]
+    with pytest.raises(CheckpointError, match=r"Set checkpoint\.input_scales to the checkpoint of the same model"):
+        said(f"checkpoint.input_scales={source}")
     assert said(f"checkpoint.path={broken}", f"checkpoint.bf16={source}") == []
     assert said() == []
 
@@ -290,3 +292,13 @@ def test_a_hub_that_refuses_is_one_line_for_an_unknown_repository(hub: HubStandI
         plan_recipe(from_hub())
     assert str(caught.value).startswith(f"hub:{REPO}")
     assert "\n" not in str(caught.value)
+
+
+def test_scales_that_no_quantiser_writes_are_noted(tmp_path: Path) -> None:
+    """The build stops at them; the plan of a checkpoint that is here says so before."""
+    variant = made(GPT_OSS, Layout("nvfp4", "nvfp4"), quant_algo="NVFP4", group_size=16, exclude_modules=["lm_head"])
+    name = "model.layers.0.mlp.experts.down_proj_weight_scale_2"
+    variant.set_scalar(name, 0.0)
+    folder = variant.write(tmp_path / "c")
+    notes = [note for note in plan_recipe(cpu_recipe(*B200, f"checkpoint.path={folder}")).notes if name in note.source]
+    assert len(notes) == 1

@@ -133,9 +133,13 @@ def test_input_scales_of_a_cast_are_taken_or_1() -> None:
     assert str(caught.value) == f"checkpoint.input_scales: tensor '{names[-1]}' is missing. {hint}"
 
 
-def test_input_scales_are_not_asked_for_where_the_checkpoint_has_them() -> None:
-    plan = make_plan(tiny(), census("gpt-oss-nvfp4", exclude=["lm_head"]), input_scales={})
-    assert not any(action.borrowed for action in plan.actions)
+def test_input_scales_are_taken_for_what_stays_packed_and_not_asked_for_elsewhere() -> None:
+    checkpoint = census("gpt-oss-nvfp4", exclude=["lm_head"])
+    plan = make_plan(tiny(), checkpoint, input_scales=checkpoint.tensors)
+    taken = {action.output for action in plan.actions if action.kind == "take"}
+    assert taken == {name for name in checkpoint.tensors if name.endswith("_input_scale")}
+    with pytest.raises(CheckpointError, match=r"checkpoint\.input_scales: tensor .* is missing"):
+        make_plan(tiny(), checkpoint, input_scales={})
 
 
 @pytest.mark.parametrize("case", ["llama-nvfp4", "llama-nvfp4-tied", "llama-nvfp4-fp8-kv", "llama-nvfp4-mlp-only"])

@@ -7,7 +7,7 @@ from toolkit.trtllm import Fact, load_targets
 
 
 def evidence(fact: Fact) -> Evidence:
-    return Evidence(fact.statement, fact.source, fact.status, fact.checked)
+    return Evidence(fact.statement, fact.source, fact.status, fact.checked, fact.id)
 
 
 def cite(id: str) -> Evidence:

@@ -22,9 +22,14 @@ WIDTH = 104
 
 
 def describe(plan: Plan, name: str) -> str:
-    doubts = (", not exactly" if plan.lossy else "") + (", contested" if plan.contested else "")
-    heading = f"{name}: {VERDICTS[plan.verdict]}{doubts} ({_target(plan)})"
+    heading = f"{name}: {VERDICTS[plan.verdict]}{''.join(f', {doubt}' for doubt in doubts(plan))} ({_target(plan)})"
     return "\n".join([heading, *(f"  {line}" for line in _lines(plan))])
+
+
+def doubts(plan: Plan) -> list[str]:
+    """What the first line adds to the verdict, one word each."""
+    sure = {"verified": [], "inferred": ["expected"], "unverified": ["unverified"]}[plan.certainty]
+    return [*(["not exactly"] if plan.lossy else []), *sure, *(["contested"] if plan.contested else [])]
 
 
 def measured_lines(measured: Measurement) -> Iterator[str]:
@@ -143,7 +148,8 @@ def _grouped(layouts: Iterable[Split]) -> str:
 def _spoken(evidence: Evidence) -> str:
     sure = "" if evidence.status == "verified" else f", {evidence.status}"
     dated = f", {evidence.checked}" if evidence.checked else ""
-    return f"{evidence.statement.rstrip('.')} [{evidence.source}{sure}{dated}]"
+    id = f"{evidence.id}: " if evidence.id else ""
+    return f"{id}{evidence.statement.rstrip('.')} [{evidence.source}{sure}{dated}]"
 
 
 def _action_lines(plan: Plan) -> Iterator[str]:

@@ -74,10 +74,11 @@ class Rules:
         return next(self.problems(parallel), None) is None
 
 
-def refuse_layout(parallel: ParallelSection, rules: Rules) -> Iterator[Refusal]:
-    """Each problem with the nearest legal layouts as the way out: the same number of GPUs first."""
+def refuse_layout(parallel: ParallelSection, rules: Rules, fitting: Sequence[Split] = ()) -> Iterator[Refusal]:
+    """Each problem with the nearest legal layouts as the way out: those that hold the weights (``fitting``) first."""
     for what, key, fact in rules.problems(parallel):
-        legal = sorted(rules.legal(max(MAX_GPUS, parallel.tp)), key=lambda p: (p.attention_dp, abs(p.tp - parallel.tp)))
+        every = [split(layout) for layout in rules.legal(max(MAX_GPUS, parallel.tp))]
+        legal = sorted(every, key=lambda p: (p not in fitting, p.attention_dp, abs(p.tp - parallel.tp)))
         yield Refusal(f"{what} ({key})", (f"Set {typed(legal[:3])}",), cite(fact))
 
 

@@ -57,7 +57,7 @@ class Question:
         return self.targets.gpu(str(self.target.gpu)).sm
 
     def answer(self) -> Choice | tuple[Refusal, ...]:
-        """The first format that loads, else why the first one does not."""
+        """The first format that loads, else why none does, the checkpoint's own first."""
         if self.target.backend == "tensorrt" and (refusals := tuple(self._against_compiled())):
             return refusals
         tried: list[tuple[Refusal, ...]] = []
@@ -66,7 +66,7 @@ class Question:
             if not refusals:
                 return self._choice(layout, tried[0][0] if tried else None)
             tried.append(refusals)
-        return tried[0]
+        return tuple(dict.fromkeys(refusal for refusals in tried for refusal in refusals))
 
     def on(self, gpu: str, kv_dtype: KvDtype) -> bool:
         """Whether GPU ``gpu`` computes it in some format, with a KV cache in ``kv_dtype``."""

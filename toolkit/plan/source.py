@@ -8,8 +8,10 @@ from pathlib import Path
 
 from toolkit.checkpoint import hub, remote
 from toolkit.checkpoint.census import Census, take_census
+from toolkit.checkpoint.scales import read_scalars
 from toolkit.checkpoint.source import TOKENIZER_FILES, Checkpoint, reading
 from toolkit.errors import NoAnswerError, PlanError
+from toolkit.inspection import scalar_findings
 from toolkit.models.known import predicted_census
 from toolkit.plan.planner import make_plan
 from toolkit.plan.repairs import Tensors
@@ -18,7 +20,7 @@ from toolkit.recipe import Recipe
 
 BORROWED: dict[Origin, str] = {
     "bf16": "no block scale has to be repaired",
-    "input_scales": "no weight is cast to NVFP4",
+    "input_scales": "the bundle has none",
 }
 """What the recipe's other checkpoints are for, as said where there is no need of it."""
 
@@ -47,7 +49,7 @@ def open_planned(recipe: Recipe, check: Callable[[Plan], None] = refuse_refused)
     if (source := _open_local(recipe)) is None:
         check(plan_recipe(recipe))
         source = open_source(recipe)
-    return source, _plan(recipe, take_census(source))
+    return source, _plan_read(recipe, source)
 
 
 def open_source(recipe: Recipe) -> Checkpoint:
@@ -67,7 +69,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
     """
     if (source := _open_local(recipe)) is not None:
         with source:
-            return _plan(recipe, take_census(source))
+            return _plan_read(recipe, source)
     section = recipe.checkpoint
     assert section.repo is not None
     try:
@@ -115,6 +117,18 @@ def _plan(recipe: Recipe, census: Census, *, predicted: bool = False) -> Plan:
         predicted=predicted,
     )
     return replace(plan, notes=(*plan.notes, *_unused(recipe, plan)))
+
+
+def _plan_read(recipe: Recipe, source: Checkpoint) -> Plan:
+    """The plan of a checkpoint that is here, with what its scalar scales say: a few kilobytes beside the headers."""
+    census = take_census(source)
+    plan = _plan(recipe, census)
+    if plan.refusals:
+        return plan
+    kept = {action.output for action in plan.actions if action.kind == "keep"}
+    scalars = {name: value for name, value in read_scalars(source).items() if name in kept}
+    found = [each for each in scalar_findings(census, scalars) if each.severity != "info"]
+    return replace(plan, notes=(*plan.notes, *(Note(f"{each.detail}. {each.repair}", each.where) for each in found)))
 
 
 def _unused(recipe: Recipe, plan: Plan) -> Iterator[Note]:

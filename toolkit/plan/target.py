@@ -41,7 +41,7 @@ def plan_target(recipe: Recipe, model: Model) -> Plan:
     rules = Rules(model.geometry, bundle, pipeline=model.family.pipeline)
     refusals = (
         *(_against_bundle(recipe, model, answer, question, targets) if isinstance(answer, Choice) else answer),
-        *refuse_layout(recipe.target.parallel, rules),
+        *refuse_layout(recipe.target.parallel, rules, _fitting(recipe, model, rules, targets)),
     )
     if refusals or not isinstance(answer, Choice):
         return _refused(recipe, model, refusals, rules)
@@ -89,6 +89,14 @@ def _memory(
     gpu = targets.gpu(str(recipe.target.gpu)).memory_bytes
     held = memory.budget(recipe, weights, model.geometry, gpu, kv)
     return held, memory.legal_that_fit(rules, weights, model.geometry, gpu)
+
+
+def _fitting(recipe: Recipe, model: Model, rules: Rules, targets: Targets) -> list[Split]:
+    """The legal layouts that hold the weights as they are stored; asked for only where the recipe's is not legal."""
+    if rules.is_legal(recipe.target.parallel):
+        return []
+    stored = Weights.of({name: (info.dtype, info.shape) for name, info in model.tensors.items()})
+    return memory.legal_that_fit(rules, stored, model.geometry, targets.gpu(str(recipe.target.gpu)).memory_bytes)
 
 
 def changes_to(model: Model, bundle: Layout) -> rewrite.Changes:
@@ -180,6 +188,7 @@ def _accepted(
         kernel=f"{choice.kernel.backend} ({choice.kernel.algo})" if choice.kernel else None,
         lossy=rewrite.is_lossy(model.stored, choice.layout),
         contested=choice.contested or any(fact.status == "contested" for fact in facts),
+        certainty=words.certainty(recipe, model, choice, targets),
         ways_out=words.ways_to_the_own_format(choice),
         evidence=facts,
         json_files=dict.fromkeys(files.files) if model.predicted else files.files,

@@ -19,6 +19,7 @@ from toolkit.trtllm.commands import Command
 ActionKind = Literal["keep", "dequantize", "transcode", "cast", "rescale", "relay", "take", "fill", "drop"]
 Origin = Literal["input_scales", "bf16"]
 KvDtype = Literal["bf16", "fp8", "nvfp4"]
+Certainty = Literal["verified", "inferred", "unverified"]
 Verdict = Literal["loads", "after-change", "refused"]
 
 
@@ -99,12 +100,13 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A fact that decided, where it stands, how sure it is, and the day it was read."""
+    """A fact that decided, where it stands, how sure it is, the day it was read, and its id in ``trtkit targets``."""
 
     statement: str
     source: str
     status: str = "verified"
     checked: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ class Plan:
     kernel: str | None = None
     lossy: bool = False
     contested: bool = False
+    certainty: Certainty = "verified"
     ways_out: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     json_files: Mapping[str, Any] = field(default_factory=dict)

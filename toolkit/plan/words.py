@@ -11,7 +11,7 @@ from toolkit.plan.jsonfiles import JsonFiles
 from toolkit.plan.model import Model
 from toolkit.plan.parallel import Rules, channel_notes
 from toolkit.plan.refusals import Choice
-from toolkit.plan.types import Evidence, Memory, Note
+from toolkit.plan.types import Certainty, Evidence, Memory, Note
 from toolkit.recipe import Recipe
 from toolkit.trtllm import Targets, load_targets
 
@@ -62,6 +62,14 @@ def facts(recipe: Recipe, model: Model, choice: Choice, targets: Targets) -> tup
     if recipe.target.backend == "tensorrt":
         found += [evidence(release.fact("tensorrt-backend")), cite("compiled-nvfp4")]
     return tuple(dict.fromkeys((*found, *choice.evidence)))
+
+
+def certainty(recipe: Recipe, model: Model, choice: Choice, targets: Targets) -> Certainty:
+    """How sure it is that the release has the loader: gpt-oss in NVFP4 came with a pull request, not with a release."""
+    if not (model.family.fused_experts and choice.layout.ffn == "nvfp4"):
+        return "verified"
+    words: dict[str, Certainty] = {"yes": "verified", "expected": "inferred"}
+    return words.get(targets.release(str(recipe.target.release)).gpt_oss_nvfp4, "unverified")
 
 
 def notes(recipe: Recipe, model: Model, choice: Choice, held: Memory) -> list[Note]:

@@ -59,7 +59,7 @@ class Targets(Record):
 
     def gpu(self, name: str) -> Gpu:
         if name not in self.gpus:
-            near = difflib.get_close_matches(name.lower(), self.gpus, n=1)
+            near = difflib.get_close_matches(name.lower(), self.gpus, n=1, cutoff=0.8)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(self.gpus)}"
             raise PlanError(f"unknown GPU {name!r}", where="target.gpu", hint=hint)
         return self.gpus[name]
