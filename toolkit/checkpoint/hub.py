@@ -103,16 +103,18 @@ def fetch(repo: str, revision: str | None) -> Path:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=PATTERNS, ignore_patterns=IGNORED))
     except HFValidationError as error:
         raise _not_a_repository(repo, error) from None
-    except HfHubHTTPError as error:
-        raise _refused(repo, revision, error) from None
     except LocalEntryNotFoundError as error:  # not in the cache, and the Hub did not answer: the cause says why
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise _refused(repo, revision, cause) from None
+    except HfHubHTTPError as error:  # before 1.0 the one above is one of these
+        raise _refused(repo, revision, error) from None
     except _NO_ANSWERS_OF_A_HUB:
         raise _no_hub(where) from None
     except HfHubHTTPError.__bases__[0] as error:
         raise unreachable(repo, error, where=where, revision=revision) from None
     except OSError as error:
+        if error.errno is None:  # requests' errors are OSErrors
+            raise unreachable(repo, error, where=where, revision=revision) from None
         what = f"cannot be downloaded: {error.strerror or _first_line(error)}"
         raise CheckpointError(what, where=where, hint=by_hand(repo, revision)) from None
 

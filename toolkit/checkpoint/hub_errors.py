@@ -118,8 +118,13 @@ def _seconds(headers: Mapping[str, str]) -> int:
     return 0
 
 
-def unreachable(repo: str, error: Exception, *, where: str, revision: str | None = None) -> NoAnswerError:
-    """The error for a call that got no answer, or half of one; ``PassingError`` where it was broken off."""
+def unreachable(
+    repo: str, error: Exception, *, where: str, revision: str | None = None, url: str = ""
+) -> NoAnswerError:
+    """The error for a call that got no answer, or half of one; ``PassingError`` where it was broken off.
+
+    ``url`` is whom the call went to, where the error itself may not know it.
+    """
     from huggingface_hub import constants
     from huggingface_hub.errors import OfflineModeIsEnabled
 
@@ -129,7 +134,7 @@ def unreachable(repo: str, error: Exception, *, where: str, revision: str | None
     chain = tuple(_chain(error))
     names = {base.__name__ for link in chain for base in type(link).__mro__}
     kind = next((kind for kind, known in _KINDS.items() if names & known), None)
-    server = _server(error)
+    server = _server(error, url)
     if kind == "timeout":
         what = f"{server} did not answer within {constants.HF_HUB_DOWNLOAD_TIMEOUT} s"
         hint = "Type the same command again, or set HF_HUB_DOWNLOAD_TIMEOUT to more seconds"
@@ -152,7 +157,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
-def _server(error: Exception) -> str:
+def _server(error: Exception, asked: str) -> str:
     """Whom the failed call went to: the Hub, or the storage that it had redirected to."""
     from huggingface_hub import constants
 
@@ -160,7 +165,7 @@ def _server(error: Exception) -> str:
         request = getattr(error, "request", None)
     except RuntimeError:  # httpx, where the error has none
         request = None
-    url = urlsplit(str(getattr(request, "url", "") or constants.ENDPOINT))
+    url = urlsplit(str(getattr(request, "url", "") or asked or constants.ENDPOINT))
     return shown(f"{url.scheme}://{url.netloc}")
 
 

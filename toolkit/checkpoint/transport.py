@@ -67,6 +67,7 @@ class RemoteFile:
         options: dict[str, Any] = {"headers": all_headers, "timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT}
         session: Any = get_session()
         transport_error = HfHubHTTPError.__bases__[0]
+        got: Any = None
         try:
             streams = hasattr(session, "stream") and callable(session.stream)
             with ExitStack() as stack:
@@ -74,11 +75,12 @@ class RemoteFile:
                     ask = partial(session.stream, "GET") if streams else partial(session.get, stream=True)
                     got = stack.enter_context(ask(url, **options))
                 except ValueError:  # requests, of the URL that it was redirected to
-                    what = f"{shown(endpoint(self.where))} redirects to what is no URL"
+                    what = f"asking {shown(endpoint(self.where))} led to what is no URL"
                     raise NoAnswerError(what, where=self.where, hint="Check HF_ENDPOINT and the proxy") from None
                 yield got
         except (transport_error, OSError) as error:
-            raise unreachable(self.repo, error, where=self.where, revision=self.revision) from None
+            asked = "" if got is None else str(got.url)
+            raise unreachable(self.repo, error, where=self.where, revision=self.revision, url=asked) from None
 
     def _check_range(self, status: int, headers: Mapping[str, str], begin: int, end: int) -> None:
         if status == 200 and (begin, end) == (0, self.size):
