@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from toolkit.inspection import defects
 from toolkit.inspection.finding import Finding, Severity
 from toolkit.inspection.groups import pattern
-from toolkit.inspection.json_checks import said_in
 from toolkit.inspection.modules import Module
-from toolkit.inspection.subject import Check, Subject, count, listed, module_place
+from toolkit.inspection.subject import Check, Subject, count, listed, module_place, said_in
 from toolkit.models import registry
 
-REWRITE = "Rewrite the list in hf_quant_config.json and config.json from the tensors; trtkit plan does it"
+REWRITE = "Rewrite the list in both JSON files from the tensors; trtkit engine does it in the bundle that it writes"
 
 
 def _duplicates(subject: Subject) -> Iterator[Finding]:
     if found := defects.duplicate_excludes(_excludes(subject)):
         detail = f"the exclude list repeats {listed(found)}; ModelOpt 0.39 writes lm_head twice"
-        repair = "None needed to load it; trtkit plan writes each entry once"
+        repair = "None needed to load it; trtkit engine writes each entry once"
         yield Finding("duplicate-excludes", "info", said_in(subject), detail, repair)
 
 
