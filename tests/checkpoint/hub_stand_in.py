@@ -35,7 +35,7 @@ Fault = Literal[
     "gated", "private", "bad-token", "forbidden", "disabled", "no-entry", "rate-limited",
     "rate-limited-by-window", "rate-limited-without-end", "down", "teapot",  # statuses
     "silent", "loop", "lost", "hang-up",  # no answer
-    "not-json", "deep", "not-a-model", "no-sizes",  # of the model's description
+    "not-json", "deep", "endless", "not-a-model", "no-sizes",  # of the model's description
     "ignore-range", "other-range", "other-size", "short-body", "small-body", "long-body",  # of a file
 ]  # fmt: skip
 REFUSALS: dict[str, tuple[int, dict[str, str]]] = {
@@ -133,6 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, {"Content-Type": "text/html"}, b"<html>Welcome to the hotel's network</html>")
         elif fault == "deep":
             self.answer(200, {"Content-Type": "application/json"}, b"[" * 100_000)
+        elif fault == "endless":
+            self.answer(200, {"Content-Type": "application/json"}, bytes(64 << 20), "description")
         elif fault == "not-a-model":
             self.answer(200, {"Content-Type": "application/json"}, b'{"siblings": [{}]}')
         else:

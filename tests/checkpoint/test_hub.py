@@ -159,6 +159,17 @@ def test_an_answer_that_is_no_hub_s(stand_in: HubStandIn, fault: Fault) -> None:
         assert str(caught.value) == f"hub:owner/name: {what}. Check HF_ENDPOINT and the proxy"
 
 
+def test_a_description_without_end_is_not_read(stand_in: HubStandIn, tmp_path: Path) -> None:
+    stand_in.add("owner/name", tmp_path / "published", revision="a b")
+    stand_in.fault = "endless"
+    with pytest.raises(CheckpointError) as caught:
+        hub.listing("owner/name", "a b")
+    what = f"the Hub's description of the repository has over {16 << 20} bytes"
+    by_hand = "Type: hf download owner/name --revision 'a b' --local-dir DIR, then use DIR"
+    assert str(caught.value) == f"hub:owner/name@a b: {what}. {by_hand}"
+    assert stand_in.sent["description"] < 48 << 20  # what the sockets had room for beyond
+
+
 def test_the_password_of_the_endpoint_is_not_printed(stand_in: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", stand_in.url.replace("//", "//me:secret@"))
     faults: tuple[Fault, ...] = ("not-json", "gated", "private", "forbidden", "disabled", "no-entry", "hang-up", "loop")

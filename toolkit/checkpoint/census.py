@@ -44,7 +44,7 @@ def take_census(checkpoint: Checkpoint) -> Census:
 
 
 def _is_file(path: Path) -> bool:
-    """False also for a link into a folder that may not be searched; the checkpoint's own files have been read before."""
+    """False also for a link into a folder that may not be searched; the checkpoint's own files have been read."""
     try:
         return path.is_file()
     except OSError:

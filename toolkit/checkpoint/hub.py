@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from toolkit.checkpoint.hub_errors import by_hand, endpoint, refused, shown, unreachable
 from toolkit.checkpoint.source import is_complete, reading
+from toolkit.checkpoint.strict_json import NotAnObjectError, parse_object
+from toolkit.checkpoint.transport import Repository
 from toolkit.errors import CheckpointError
 
 PATTERNS = ["*.json", "*.safetensors", "*.jinja"]
 IGNORED = ["*/*"]  # repositories such as openai/gpt-oss-120b hold the weights in other formats in folders beside
 _COMMIT = 40
+_MAX_LISTING = 16 << 20  # a file takes about 400 bytes of it
 # what huggingface_hub raises for an answer that is not JSON, nested too deep, or not what a Hub says
 _NO_ANSWERS_OF_A_HUB = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
@@ -32,30 +36,30 @@ def name_of(repo: str, revision: str | None = None) -> str:
 
 
 def listing(repo: str, revision: str | None) -> Listing:
-    """Ask the Hub for a repository's files and their sizes: one call, no file. Raises ``CheckpointError``."""
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    """Ask the Hub for a repository's files and their sizes: one call, no file. Raises ``CheckpointError``.
+
+    The call is that of ``HfApi.model_info``, which would take an answer of any size.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
 
     where = name_of(repo, revision)
-    api = HfApi(endpoint=endpoint(where))
     try:
-        info = api.model_info(repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
-        files = {sibling.rfilename: sibling.size for sibling in info.siblings or ()}
+        validate_repo_id(repo)
     except HFValidationError as error:
         raise _not_a_repository(repo, error) from None
-    except HfHubHTTPError as error:
-        raise _refused(repo, revision, error) from None
-    except _NO_ANSWERS_OF_A_HUB:
+    at = f"/revision/{quote(revision, safe='')}" if revision else ""
+    url = f"{endpoint(where)}/api/models/{repo}{at}?blobs=true"
+    data = Repository(repo, revision, where).description(url, _MAX_LISTING)
+    try:
+        described = parse_object(data)
+        commit = described["sha"]
+        files = {sibling["rfilename"]: sibling["size"] for sibling in described["siblings"]}
+    except (NotAnObjectError, TypeError, KeyError):
         raise _no_hub(where) from None
-    except (HfHubHTTPError.__bases__[0], OSError) as error:
-        raise unreachable(repo, error, where=where, revision=revision) from None
-    if (
-        not isinstance(info.sha, str)
-        or len(info.sha) != _COMMIT
-        or not all(_is_file(*entry) for entry in files.items())
-    ):
+    if not isinstance(commit, str) or len(commit) != _COMMIT or not all(_is_file(*entry) for entry in files.items()):
         raise _no_hub(where)
-    return Listing(repo, info.sha, {name: size for name, size in files.items() if size is not None})
+    return Listing(repo, commit, files)
 
 
 def missing(there: Listing) -> tuple[dict[str, int], int]:
