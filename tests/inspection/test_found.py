@@ -471,7 +471,9 @@ def test_compressed_tensors(tmp_path: Path) -> None:
 
 def test_no_tokenizer(gpt_oss: Variant, tmp_path: Path) -> None:
     gpt_oss.tokenizer = False
-    assert the_info(gpt_oss, tmp_path, "missing-tokenizer").where == "tokenizer.json"
+    finding = the_info(gpt_oss, tmp_path, "missing-tokenizer")
+    assert finding.where == "tokenizer.json"
+    assert finding.detail == "there is no tokenizer.json; ModelOpt's export writes none, and serving needs one"
 
 
 def test_an_empty_exclude_list_of_gpt_oss(gpt_oss: Variant, llama: Variant, tmp_path: Path) -> None:

@@ -110,6 +110,26 @@ def test_nvfp4_awq(tmp_path: Path) -> None:
     assert found(variant.write(tmp_path / "m")) == info("not-compared", *LISTED)
 
 
+def test_fp8_in_blocks(tmp_path: Path) -> None:
+    """As Qwen and DeepSeek publish it: transformers' ``FineGrainedFP8Config``, no activation scales."""
+    variant = made(LLAMA, Layout("fp8", "fp8"))
+    for name in [name for name in variant.tensors if name.endswith("scale")]:
+        scale = variant.tensors.pop(name)
+        if name.endswith("weight_scale"):
+            variant.tensors[f"{name}_inv"] = (scale[0], np.ones((1, 1), "<f4"))
+    variant.config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    assert found(variant.write(tmp_path / "m")) == info("not-compared")
+
+
+def test_a_method_of_another_producer(tmp_path: Path) -> None:
+    variant = made(LLAMA, Layout("bf16", "bf16"))
+    down = "model.layers.0.mlp.down_proj.weight"
+    variant.tensors[down] = ("U8", np.zeros((3072, 1), np.uint8))
+    variant.tensors[f"{down}.absmax"] = ("F32", np.ones(96, "<f4"))
+    variant.config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    assert found(variant.write(tmp_path / "m")) == info("not-compared", "unknown-format")
+
+
 @pytest.mark.parametrize("name", ["rotary", "head"])
 def test_a_tensor_that_is_redundant(shared_fixtures: Path, tmp_path: Path, name: str) -> None:
     variant = Variant.of(shared_fixtures / "tiny-llama-bf16")

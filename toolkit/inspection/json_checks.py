@@ -91,7 +91,7 @@ def _algorithm(subject: Subject) -> Iterator[Finding]:
 
 def _layers(subject: Subject) -> Iterator[Finding]:
     """Under MIXED_PRECISION a loader builds each module as ``quantized_layers`` has it, and the others unquantised."""
-    if subject.algo != MIXED:
+    if subject.algo != MIXED or subject.census.quant_config is None:
         return
     repair = "Take the JSON files from the export that these weights came with"
     if not subject.layers:
@@ -127,7 +127,8 @@ def _group_size(subject: Subject) -> Iterator[Finding]:
 
 def _tokenizer(subject: Subject) -> Iterator[Finding]:
     if TOKENIZER not in subject.census.files:
-        writes_none = "; ModelOpt's export writes none" if subject.algo else ""
+        quant = subject.census.quant
+        writes_none = "; ModelOpt's export writes none" if quant and quant.producer == "modelopt" else ""
         detail = f"there is no tokenizer.json{writes_none}, and serving needs one"
         repair = "Copy the tokenizer files of the source model here, or set checkpoint.tokenizer in a recipe to them"
         yield Finding("missing-tokenizer", "info", TOKENIZER, detail, repair)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from toolkit.errors import CheckpointError
 from toolkit.inspection import defects
-from toolkit.inspection.declared import MIXED, MODELLED, MODELLED_KV, algorithm_of, group_of, kv_algorithm
-from toolkit.inspection.finding import Finding
+from toolkit.inspection.declared import MIXED, MODELLED, MODELLED_KV, algorithm_of, format_of, group_of, kv_algorithm
+from toolkit.inspection.finding import Finding, Severity
 from toolkit.inspection.foreign import shown
 from toolkit.inspection.modules import Module
 from toolkit.inspection.repaired import as_repaired
@@ -23,7 +23,9 @@ def _unknown_format(subject: Subject) -> Iterator[Finding]:
         parts = ", ".join(f"{shown(role)} {info.dtype} {list(info.shape)}" for role, info in found[0].tensors.items())
         detail = f"{count(found, 'module')} in no format that trtkit knows: the first has {parts}"
         repair = "Fetch the checkpoint again if a tensor is missing; else export it again with ModelOpt"
-        yield Finding("unknown-format", "error", module_place(found[0]), detail, repair)
+        is_foreign = subject.algo not in MODELLED | {MIXED} and format_of(subject.algo) is None
+        severity: Severity = "info" if is_foreign else "error"  # tensors of a method that trtkit does not know
+        yield Finding("unknown-format", severity, module_place(found[0]), detail, repair)
 
 
 def _untransposed(subject: Subject) -> Iterator[Finding]:
@@ -114,6 +116,8 @@ def _not_modelled(subject: Subject) -> str | None:
     algorithms = sorted({*subject.layers.values()} - {"NVFP4", "FP8"}) if subject.algo == MIXED else [subject.algo]
     if other := [each for each in algorithms if each not in MODELLED]:
         return f"format {listed(other)}"
+    if any("weight_scale_inv" in module.tensors for module in subject.modules):
+        return "format FP8 with block scales (weight_scale_inv)"
     kv_cache = kv_algorithm(subject.census)
     return f"KV cache {shown(kv_cache)}" if kv_cache not in MODELLED_KV else None
 
