@@ -553,8 +553,9 @@ def test_every_name_of_modelopts_block(gpt_oss: Variant, tmp_path: Path, inline:
     assert the_one(gpt_oss, tmp_path).id == "missing-quant-config"
 
 
-def test_text_of_a_file_cannot_pass_for_a_finding(llama: Variant, tmp_path: Path) -> None:
+def test_text_of_a_file_cannot_pass_for_a_finding(tmp_path: Path) -> None:
     """Line breaks, ANSI and OSC sequences wherever a person reads a checkpoint's own words."""
+    llama = Variant.of_export("llama-nvfp4-kvfp8")
     evil = "\x1b[2J\x1b]0;t\x07\nerror   fake: x\r\u202e" + "y" * 300
     assert llama.quant_config is not None
     llama.config["architectures"] = [evil]
