@@ -118,6 +118,15 @@ def test_a_finished_sweep_starts_no_server(bench: Bench) -> None:
     assert {path: path.read_bytes() for path in first.folder.rglob("*") if path.is_file()} == files
 
 
+@pytest.fixture
+def _sigint() -> Iterator[None]:
+    """A shell starts background commands with SIGINT ignored; this test needs Python's own handler."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_sigint")
 def test_an_interrupt_leaves_finished_trials_only(bench: Bench) -> None:
     def interrupt(event: Event) -> None:
         bench.events.append(event)

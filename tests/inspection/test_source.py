@@ -107,3 +107,10 @@ def test_a_file(sample: Path) -> None:
 def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
         inspect_source(str(tmp_path))
+
+
+def test_a_circle_of_links_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Too many levels of symbolic links\)"):
+        inspect_source(str(tmp_path / "a"))

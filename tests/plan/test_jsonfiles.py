@@ -90,3 +90,12 @@ def test_the_index_lists_what_is_written() -> None:
 def test_the_producer_is_kept_wherever_it_stands() -> None:
     source = census("gpt-oss-nvfp4", exclude=["lm_head"], own=False)
     assert rewritten(source, NVFP4, LOADED, ("a",), KEPT).files["hf_quant_config.json"]["producer"] == PRODUCER
+
+
+def test_a_flat_quantisation_file_is_written_anew_in_the_nested_shape() -> None:
+    """Both shapes in one file would leave it to the reader which one counts."""
+    nested = census("gpt-oss-nvfp4", exclude=["lm_head"])
+    assert nested.quant_config is not None
+    flat = {"producer": nested.quant_config["producer"], "quant_algo": "NVFP4", "ignore": ["lm_head"]}
+    plan = make_plan(tiny(), replace(nested, quant_config=flat))
+    assert plan.json_files["hf_quant_config.json"].keys() == {"producer", "quantization"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 
 from toolkit.checkpoint.census import take_census
@@ -29,7 +30,8 @@ def inspect_source(name: str, *, deep: bool = False, progress: Progress | None =
         return _inspect_hub(name, deep=deep)
     folder = Path(name)
     with reading(folder):
-        if not folder.is_dir():
+        # is_dir hides a circle of links, which stat names
+        if not folder.is_dir() and (not folder.is_symlink() or not stat.S_ISDIR(folder.stat().st_mode)):
             raise _no_folder(name)
     with Checkpoint.open(folder) as checkpoint:
         found = inspect(take_census(checkpoint), read_scalars(checkpoint))

@@ -51,6 +51,8 @@ def _modelopt(census: Census, stored: Layout, bundle: Layout, exclude: list[str]
     """
     config, algo = census.config, str(algo_of(bundle))
     own, inline = census.quant_config or {}, dict(config.get("quantization_config") or {})
+    if "quantization" not in own:  # the flat shape is written anew in the nested one, not beside it
+        own = {key: value for key, value in own.items() if key == "producer"}
     producer = own.get("producer") or inline.get("producer") or {"name": "modelopt"}
     if stored.ffn != bundle.ffn:
         producer, own = {"name": "trtkit", "version": __version__}, {}
