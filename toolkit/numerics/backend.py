@@ -36,6 +36,12 @@ def name() -> str:
     return "numpy" if chosen is None else f"c {chosen.isa.name.lower()}"
 
 
+def available() -> list[str]:
+    """The instruction sets that ``TRTKIT_NATIVE`` may name here, best first; none without kernels."""
+    loaded = _loaded()
+    return [] if isinstance(loaded, str) else [isa.name.lower() for isa in library.supported(loaded)]
+
+
 def problem() -> str | None:
     """Why there are no kernels, whatever ``TRTKIT_NATIVE`` says; None where there are."""
     loaded = _loaded()

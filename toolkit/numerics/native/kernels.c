@@ -179,7 +179,7 @@ API void trtkit_encoding(float global_scale, const float *e4m3, Encoding *encodi
         float scale = f32_of(amax << 16) / divisor;
         encoding->scale_of[amax] = e4m3_of(scale == 0 ? 1.0f : scale);
     }
-    for (int byte = 0; byte < 256; byte++) {
+    for (int byte = 0; byte < 0x80; byte++) {
         const float real_scale = e4m3[byte] * global_scale;
         for (unsigned bound = 0; bound < 8; bound++) {
             uint32_t low = 0, high = bound == 7 ? 0x7F81 : 0x8000; /* the first magnitude beyond is in [low, high] */
@@ -193,6 +193,8 @@ API void trtkit_encoding(float global_scale, const float *e4m3, Encoding *encodi
             encoding->bounds[byte][bound] = (int16_t)(bound == 7 && low == 0x7F81 ? 0x7FFF : (int)low - 1);
         }
     }
+    for (int byte = 0x80; byte < 256; byte++) /* only 0xFF occurs, a NaN of the other sign */
+        memcpy(encoding->bounds[byte], encoding->bounds[0x7F], sizeof encoding->bounds[0]);
 }
 
 /* One block whose values and packed bytes lie ``stride`` apart. */
@@ -375,7 +377,6 @@ static void scalar_transpose(const uint8_t *from, int64_t rows, int64_t columns,
     STORE128(P(0), _mm256_castsi256_si128((__m256i)(v))), STORE128(P(1), _mm256_extracti128_si256((__m256i)(v), 1))
 #define LARGER(a, b) ((u16v)_mm256_max_epi16((__m256i)(a), (__m256i)(b)))
 #define ABOVE(a, b) ((u16v)_mm256_cmpgt_epi16((__m256i)(a), (__m256i)(b)))
-#define COUNT_ABOVE(count, a, b) ((count) - ABOVE(a, b))
 TARGET_AVX2
 #include "lanes.h"
 TARGET_END
@@ -410,10 +411,6 @@ TARGET_END
         STORE128(P(2), _mm512_extracti32x4_epi32((__m512i)(v), 2)),                                                    \
         STORE128(P(3), _mm512_extracti32x4_epi32((__m512i)(v), 3))
 #define LARGER(a, b) ((u16v)_mm512_max_epi16((__m512i)(a), (__m512i)(b)))
-#define ABOVE(a, b) ((u16v)_mm512_movm_epi16(_mm512_cmpgt_epi16_mask((__m512i)(a), (__m512i)(b))))
-#define COUNT_ABOVE(count, a, b)                                                                                       \
-    ((u16v)_mm512_mask_add_epi16((__m512i)(count), _mm512_cmpgt_epi16_mask((__m512i)(a), (__m512i)(b)),                \
-                                 (__m512i)(count), _mm512_set1_epi16(1)))
 TARGET_AVX512
 #include "lanes.h"
 TARGET_END
@@ -451,7 +448,6 @@ TARGET_END
 #define SCATTER(P, v) STORE(P(0), v)
 #define LARGER(a, b) ((u16v)vmaxq_u16((uint16x8_t)(a), (uint16x8_t)(b)))
 #define ABOVE(a, b) ((u16v)vcgtq_s16((int16x8_t)(a), (int16x8_t)(b)))
-#define COUNT_ABOVE(count, a, b) ((count) - ABOVE(a, b))
 #include "lanes.h"
 
 #endif

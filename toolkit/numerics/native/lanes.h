@@ -106,14 +106,14 @@ static void FN(rows_f32)(const uint8_t *packed, const uint8_t *scale, const floa
 static inline void FN(tile_bf16)(const uint8_t *packed, const uint8_t *scale, const uint8_t *planes, int64_t columns,
                                  uint16_t *out, int stream)
 {
-    u8v bytes[8], turned[8];
+    u8v bytes[8], turned[8], rows[2][16];
     for (int p = 0; p < 8; p++)
         bytes[p] = SPREAD64(LOAD(packed + p * columns));
     ROUND(8, 8, bytes, turned)
     ROUND(8, 8, turned, bytes)
     ROUND(8, 8, bytes, turned) /* turned[i]: columns 2 i and 2 i + 1, eight bytes each */
     for (int half = 0; half < 2; half++) {
-        u8v values[2][8], rows[8];
+        u8v values[2][8], *to = rows[half];
         for (int c = 0; c < 8; c++) {
             const uint8_t *scales = scale + 8 * V * half + c;
 #define LOW(i) (planes + 32 * (size_t)scales[8 * (i)])
@@ -127,13 +127,15 @@ static inline void FN(tile_bf16)(const uint8_t *packed, const uint8_t *scale, co
 #undef LOW
 #undef HIGH
         }
-        for (int k = 0; k < 16; k += 8) {
-            ROUND(16, 8, values[k / 8], rows)
-            ROUND(16, 8, rows, values[k / 8])
-            ROUND(16, 8, values[k / 8], rows)
-            for (int i = 0; i < 8; i++)
-                FN(put)(out + (k + i) * columns + 8 * V * half, rows[i], stream);
+        for (int k = 0; k < 2; k++, to += 8) {
+            ROUND(16, 8, values[k], to)
+            ROUND(16, 8, to, values[k])
+            ROUND(16, 8, values[k], to)
         }
+    }
+    for (int k = 0; k < 16; k++) { /* both halves at once: a line that is streamed in parts is slow */
+        FN(put)(out + k * columns, rows[0][k], stream);
+        FN(put)(out + k * columns + 8 * V, rows[1][k], stream);
     }
 }
 
@@ -182,27 +184,59 @@ static void FN(columns_f32)(const uint8_t *packed, const uint8_t *scale, const f
     FENCE();
 }
 
-/* Codes of x in 16-bit places, under the bounds of each place's scale byte. */
-static inline u16v FN(codes)(u16v x, const u8v bounds[8])
+/* Packed bytes, in 16-bit places, of the values x and y under the bounds of each place's scale byte. */
+#if V == 4
+/* bound - magnitude is negative where the magnitude lies above. The bounds rise, so of the number of signs set bit 2 is
+ * the fourth sign, and bits 1 and 0 are parities. All four bits of a code are made at bit 15 and shifted together. */
+static inline __m512i FN(code)(__m512i x, const __m512i *bounds)
+{
+    const __m512i top = _mm512_set1_epi16((short)0x8000), magnitude = _mm512_andnot_si512(top, x);
+    __m512i s[8];
+    for (int i = 0; i < 8; i++)
+        s[i] = _mm512_sub_epi16(bounds[i], magnitude);
+    const __m512i bit_1 = _mm512_ternarylogic_epi64(s[1], s[3], s[5], 0x96);
+    const __m512i even = _mm512_ternarylogic_epi64(s[0], s[2], s[4], 0x96);
+    const __m512i bit_0 = _mm512_ternarylogic_epi64(bit_1, even, s[6], 0x96);
+    __m512i code = _mm512_ternarylogic_epi64(top, bit_1, _mm512_srli_epi16(bit_0, 1), 0xCA); /* top ? second : third */
+    code = _mm512_ternarylogic_epi64(top, s[3], _mm512_srli_epi16(code, 1), 0xCA);
+    return _mm512_ternarylogic_epi64(top, _mm512_and_si512(x, s[7]), _mm512_srli_epi16(code, 1), 0xCA);
+}
+
+static inline u16v FN(pair)(u16v x, u16v y, const u8v bounds[8])
+{
+    const __m512i *t = (const __m512i *)bounds, low = FN(code)((__m512i)x, t), high = FN(code)((__m512i)y, t);
+    return (u16v)low >> 12 | ((u16v)high >> 8 & 0xF0);
+}
+#else
+static inline u16v FN(code)(u16v x, const u8v bounds[8])
 {
     const u16v magnitude = x & 0x7FFF;
     u16v code = ABOVE(magnitude, bounds[7]) & x >> 12 & 8;
     for (int i = 0; i < 7; i++)
-        code = COUNT_ABOVE(code, magnitude, bounds[i]);
+        code -= ABOVE(magnitude, bounds[i]);
     return code;
 }
 
-/* 8 V blocks, one in each 16-bit place: x[k] holds their values k, bytes[p] their packed bytes p. */
-static inline void FN(encode)(const u16v x[16], const Encoding *encoding, uint8_t *scale, u16v bytes[8])
+static inline u16v FN(pair)(u16v x, u16v y, const u8v bounds[8])
+{
+    return FN(code)(x, bounds) | FN(code)(y, bounds) << 4;
+}
+#endif
+
+/* The largest magnitude of each of 8 V neighbouring columns; the values k of all blocks lie at x + k * stride. */
+static inline u16v FN(largest)(const uint16_t *x, int64_t stride)
+{
+    u16v largest = (u16v)LOAD(x) & 0x7FFF;
+    for (int k = 1; k < 16; k++)
+        largest = LARGER(largest, (u16v)LOAD(x + k * stride) & 0x7FFF);
+    return largest;
+}
+
+/* Their packed bytes p, in 16-bit places. */
+static inline void FN(encode)(const uint16_t *x, int64_t stride, const Encoding *encoding, const uint8_t *scale,
+                              u16v bytes[8])
 {
     u8v bounds[8], turned[8];
-    uint16_t amax[8 * V];
-    u16v largest = x[0] & 0x7FFF;
-    for (int k = 1; k < 16; k++)
-        largest = LARGER(largest, x[k] & 0x7FFF);
-    STORE(amax, largest);
-    for (int i = 0; i < 8 * V; i++)
-        scale[i] = encoding->scale_of[amax[i]];
     for (int j = 0; j < 8; j++) {
 #define BOUNDS(i) encoding->bounds[scale[8 * (i) + j]]
         bounds[j] = LANES(BOUNDS);
@@ -212,36 +246,61 @@ static inline void FN(encode)(const u16v x[16], const Encoding *encoding, uint8_
     ROUND(16, 8, turned, bounds)
     ROUND(16, 8, bounds, turned)
     for (int p = 0; p < 8; p++)
-        bytes[p] = FN(codes)(x[2 * p], turned) | FN(codes)(x[2 * p + 1], turned) << 4;
+        bytes[p] = FN(pair)((u16v)LOAD(x + 2 * p * stride), (u16v)LOAD(x + (2 * p + 1) * stride), turned);
 }
 
+/* 8 V blocks of rows, transposed. */
+static inline void FN(turn)(const uint16_t *values, u8v x[16])
+{
+    for (int k = 0; k < 16; k += 8) {
+        u8v turned[8], *half = x + k;
+        for (int j = 0; j < 8; j++) {
+#define VALUES(i) (values + 16 * (8 * (i) + j) + k)
+            turned[j] = LANES(VALUES);
+#undef VALUES
+        }
+        ROUND(16, 8, turned, half)
+        ROUND(16, 8, half, turned)
+        ROUND(16, 8, turned, half)
+    }
+}
+
+/* The values that lie ``ahead``. Asked for while codes are computed; the passes over values alone would wait for them. */
+static inline void FN(fetch)(const uint16_t *values, int64_t ahead, int64_t count)
+{
+    for (int64_t i = 0; i < count; i += 32)
+        __builtin_prefetch((const char *)values + 2 * (ahead + i));
+}
+
+/* Both go over a group of blocks twice, for its scales and then for its codes: the way from a block's values over its
+ * largest and its scale to its bounds is long, and a group has many to walk at the same time. */
 static void FN(encode_rows)(const uint16_t *values, const Encoding *encoding, int64_t blocks, uint8_t *packed,
                             uint8_t *scale)
 {
+    enum { GROUP = 32 / V };
     int64_t b = 0;
-    for (; b + 8 * V <= blocks; b += 8 * V) {
-        u8v x[16], turned[8], *half;
+    for (; b + 8 * V * GROUP <= blocks; b += 8 * V * GROUP) {
+        u8v x[GROUP][16], turned[8], *half = turned + 4;
+        uint16_t amax[8 * V * GROUP];
         u16v bytes[8];
-        for (int k = 0; k < 16; k += 8) {
-            for (int j = 0; j < 8; j++) {
-#define VALUES(i) (values + 16 * (b + 8 * (i) + j) + k)
-                turned[j] = LANES(VALUES);
-#undef VALUES
-            }
-            half = x + k;
-            ROUND(16, 8, turned, half)
-            ROUND(16, 8, half, turned)
-            ROUND(16, 8, turned, half)
+        for (int g = 0; g < GROUP; g++) {
+            FN(turn)(values + 16 * (b + 8 * V * g), x[g]);
+            STORE(amax + 8 * V * g, FN(largest)((const uint16_t *)x[g], 8 * V));
         }
-        FN(encode)((const u16v *)x, encoding, scale + b, bytes);
-        for (int p = 0; p < 4; p++)
-            turned[p] = (u8v)(bytes[2 * p] | bytes[2 * p + 1] << 8);
-        ROUND(16, 4, turned, x)
-        ROUND(16, 4, x, turned)
-        for (int j = 0; j < 4; j++) {
-#define TO(i) (packed + 8 * (b + 8 * (i)) + 16 * j)
-            SCATTER(TO, turned[j]);
+        for (int i = 0; i < 8 * V * GROUP; i++)
+            scale[b + i] = encoding->scale_of[amax[i]];
+        for (int g = 0; g < GROUP; g++) {
+            FN(fetch)(values + 16 * (b + 8 * V * g), 128 * V * GROUP, 128 * V);
+            FN(encode)((const uint16_t *)x[g], 8 * V, encoding, scale + b + 8 * V * g, bytes);
+            for (int p = 0; p < 4; p++)
+                turned[p] = (u8v)(bytes[2 * p] | bytes[2 * p + 1] << 8);
+            ROUND(16, 4, turned, half)
+            ROUND(16, 4, half, turned)
+            for (int j = 0; j < 4; j++) {
+#define TO(i) (packed + 8 * (b + 8 * V * g + 8 * (i)) + 16 * j)
+                SCATTER(TO, turned[j]);
 #undef TO
+            }
         }
     }
     scalar_encode_rows(values + 16 * b, encoding, blocks - b, packed + 8 * b, scale + b);
@@ -250,20 +309,28 @@ static void FN(encode_rows)(const uint16_t *values, const Encoding *encoding, in
 static void FN(encode_columns)(const uint16_t *values, const Encoding *encoding, int64_t blocks, int64_t columns,
                                uint8_t *packed, uint8_t *scale)
 {
+    enum { GROUP = 256 }; /* columns: 8 KiB of values */
+    const int64_t whole = columns / (16 * V) * (16 * V);
     for (int64_t b = 0; b < blocks; b++, values += 16 * columns, packed += 8 * columns, scale += columns) {
-        int64_t n = 0;
-        for (; n + 16 * V <= columns; n += 16 * V) {
+        for (int64_t begin = 0; begin < whole; begin += GROUP) {
+            const int64_t end = whole < begin + GROUP ? whole : begin + GROUP;
+            const int64_t next = end < whole ? end - begin : 16 * columns - begin; /* where the next group is */
             u16v bytes[2][8];
-            for (int half = 0; half < 2; half++) {
-                u16v x[16];
+            uint16_t amax[GROUP];
+            for (int64_t n = begin; n < end; n += 8 * V)
+                STORE(amax + n - begin, FN(largest)(values + n, columns));
+            for (int64_t n = begin; n < end; n++)
+                scale[n] = encoding->scale_of[amax[n - begin]];
+            for (int64_t n = begin; n < end; n += 16 * V) {
                 for (int k = 0; k < 16; k++)
-                    x[k] = (u16v)LOAD(values + k * columns + n + 8 * V * half);
-                FN(encode)(x, encoding, scale + n + 8 * V * half, bytes[half]);
+                    FN(fetch)(values + n, next + k * columns, 16 * V);
+                for (int h = 0; h < 2; h++)
+                    FN(encode)(values + n + 8 * V * h, columns, encoding, scale + n + 8 * V * h, bytes[h]);
+                for (int p = 0; p < 8; p++)
+                    STORE(packed + p * columns + n, NARROW(bytes[0][p], bytes[1][p]));
             }
-            for (int p = 0; p < 8; p++)
-                STORE(packed + p * columns + n, NARROW(bytes[0][p], bytes[1][p]));
         }
-        for (; n < columns; n++)
+        for (int64_t n = whole; n < columns; n++)
             scale[n] = encode_one(values + n, columns, encoding, packed + n);
     }
 }
@@ -300,27 +367,47 @@ static inline void FN(recode)(const uint8_t *packed, const uint8_t *first, const
     STORE128(out, PACK_NIBBLES_128(ZIPLO64_128(a, b), ZIPHI64_128(a, b)));
 }
 
+/* In three passes over a few blocks, for the same reason as above. */
 static void FN(transcode)(const uint8_t *packed, const uint8_t *scale, int64_t stride, const Transcoding *tables,
                           int64_t blocks, uint8_t *out, uint8_t *scales, Report *report)
 {
+    enum { GROUP = 32 };
     const u64x8 shifts = {0, 8, 16, 24, 32, 40, 48, 56};
     f64x8 error = {0}, norm = {0};
-    for (int64_t b = 0; b < blocks; b++, packed += 16, scale += 2 * stride, out += 16) {
-        Choice choice = unclipped(packed, scale, stride, tables);
-        /* counts as doubles: 2^52 + count, minus 2^52 */
+    for (int64_t begin = 0; begin < blocks; begin += GROUP) {
+        const int count = (int)(blocks - begin < GROUP ? blocks - begin : GROUP);
+        Choice choices[GROUP];
+        double gains[GROUP];
+        int64_t exact = 0;
+        for (int b = 0; b < count; b++)
+            choices[b] = unclipped(packed + 16 * b, scale + 2 * stride * b, stride, tables);
+        for (int b = 0; b < count; b++) {
+            const Choice *choice = choices + b;
+/* counts as doubles: 2^52 + count, minus 2^52 */
 #define DOUBLES(counts) ((f64x8)((((u64x8){0} + (counts)) >> shifts & 255) | 0x4330000000000000) - 4503599627370496.0)
-        const f64x8 first = DOUBLES(choice.counts[0]), second = DOUBLES(choice.counts[1]);
 #define TABLE(name, row) (*(const loose *)(tables->name + 8 * (row)))
-        const f64x8 gain = TABLE(gain, choice.row[0]) * first + TABLE(gain, choice.row[1]) * second;
-        lower(&choice, ((gain[0] + gain[4]) + (gain[1] + gain[5])) + ((gain[2] + gain[6]) + (gain[3] + gain[7])));
-        error += TABLE(error, choice.row[0]) * first + TABLE(error, choice.row[1]) * second;
-        norm += TABLE(power, scale[0]) * first + TABLE(power, scale[stride]) * second;
+            const f64x8 first = DOUBLES(choice->counts[0]), second = DOUBLES(choice->counts[1]);
+            const f64x8 gain = TABLE(gain, choice->row[0]) * first + TABLE(gain, choice->row[1]) * second;
+            norm += TABLE(power, scale[2 * stride * b]) * first + TABLE(power, scale[2 * stride * b + stride]) * second;
+            gains[b] = ((gain[0] + gain[4]) + (gain[1] + gain[5])) + ((gain[2] + gain[6]) + (gain[3] + gain[7]));
+        }
+        for (int b = 0; b < count; b++) {
+            Choice choice = choices[b];
+            lower(&choice, gains[b]);
+            error += TABLE(error, choice.row[0]) * DOUBLES(choice.counts[0]) +
+                     TABLE(error, choice.row[1]) * DOUBLES(choice.counts[1]);
+            exact += !((choice.counts[0] & tables->lossy[choice.row[0]]) |
+                       (choice.counts[1] & tables->lossy[choice.row[1]]));
+            FN(recode)(packed + 16 * b, tables->recoded + 16 * choice.row[0], tables->recoded + 16 * choice.row[1],
+                       out + 16 * b);
+            scales[begin + b] = (uint8_t)(choice.exponent + BIAS);
 #undef TABLE
 #undef DOUBLES
-        report->exact += !((choice.counts[0] & tables->lossy[choice.row[0]]) |
-                           (choice.counts[1] & tables->lossy[choice.row[1]]));
-        FN(recode)(packed, tables->recoded + 16 * choice.row[0], tables->recoded + 16 * choice.row[1], out);
-        scales[b] = (uint8_t)(choice.exponent + BIAS);
+        }
+        report->exact += exact;
+        packed += 16 * GROUP;
+        scale += 2 * stride * GROUP;
+        out += 16 * GROUP;
     }
     for (int m = 0; m < 8; m++) {
         report->error += error[m];
@@ -350,4 +437,3 @@ static void FN(transcode)(const uint8_t *packed, const uint8_t *scale, int64_t s
 #undef SCATTER
 #undef LARGER
 #undef ABOVE
-#undef COUNT_ABOVE
