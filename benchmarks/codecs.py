@@ -5,8 +5,8 @@ nvidia-modelopt 0.37.0 are installed (extra ``quantize``):
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH=. python benchmarks/codecs.py
 
-Two tensors: a Linear [4096, 4096], and four experts of gpt-oss-120b's gate_up_proj, stored [4, 2880, 5760] with K before
-the last axis. ModelOpt reads K last, so it gets the transposed experts and is spared the transposition.
+Two tensors: a Linear [4096, 4096], and four experts of gpt-oss-120b's gate_up_proj, [4, 2880, 5760] with K before the
+last axis. ModelOpt reads K last, so it gets the transposed experts and is spared the transposition.
 
 The sides run in turn in one process and medians are compared. "copy" copies the output into memory that is there
 already (``np.copyto``, a memcpy); "reuse" writes the output into memory that is there already, "new" allocates it, as
@@ -192,7 +192,9 @@ def with_backend(name: str, work: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def same(ours: Arrays, theirs: Arrays) -> bool:
-    return all(a.dtype == b.dtype and np.array_equal(bytes_of(a), bytes_of(b)) for a, b in zip(ours, theirs, strict=True))
+    return all(
+        a.dtype == b.dtype and np.array_equal(bytes_of(a), bytes_of(b)) for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def bytes_of(array: np.ndarray) -> np.ndarray:
@@ -265,7 +267,9 @@ def line(row: Result) -> str:
     ms = row.milliseconds
     own = ms.get("reuse", ms["new"])
     rates = f"{row.output_bytes / own / 1e6:7.2f} {2 * row.values / own / 1e6:7.2f}"
-    columns = "".join(f"{ms[side]:9.1f}" if side in ms else f"{'-':>9}" for side in ("reuse", "new", "copy", "numpy", "ModelOpt"))
+    columns = "".join(
+        f"{ms[side]:9.1f}" if side in ms else f"{'-':>9}" for side in ("reuse", "new", "copy", "numpy", "ModelOpt")
+    )
     modelopt = "       -" if row.of_modelopt is None else f"{row.of_modelopt:8.1f}"
     bits = "equal" if row.bit_exact else "DIFFER"
     return f"{row.tensor:<22}{row.case:<19}{row.backend:<7}{columns} {rates} {row.of_copy:7.2f} {modelopt}  {bits}"

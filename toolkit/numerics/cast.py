@@ -82,12 +82,13 @@ def mxfp4_to_nvfp4(blocks: Bytes, scales: Bytes, *, exponent: int | None = None)
     *lead, rows, count = scales.shape
     experts, row_bytes = prod(lead), count * _BLOCK_BYTES
     packed, scale = np.empty((*lead, row_bytes, rows), np.uint8), np.empty((*lead, 2 * count, rows), np.uint8)
+    e4m3 = _block_scales(m)
     if (native := backend.codecs()) is not None:
-        sums = native.cast(blocks, scales, _addresses(e4m3 := _block_scales(m), m), packed, scale)
+        sums = native.cast(blocks, scales, _addresses(e4m3, m), packed, scale)
         return Cast(packed, scale, 2.0**m, Report(scales.size, sums.exact, sums.out_of_range, sums.error, sums.norm))
     blocks_LNP, scales_LNB = blocks.reshape(experts, rows, row_bytes), scales.reshape(experts, rows, count)
     packed_LPN, scale_LSN = packed.reshape(experts, row_bytes, rows), scale.reshape(experts, 2 * count, rows)
-    report, step, e4m3 = Report(), max(1, _CHUNK // max(1, count)), _block_scales(m)
+    report, step = Report(), max(1, _CHUNK // max(1, count))
     for index, begin in ((index, begin) for index in range(experts) for begin in range(0, rows, step)):
         part = slice(begin, begin + step)
         scales_NB = scales_LNB[index, part]

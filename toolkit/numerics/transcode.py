@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,7 +136,7 @@ def transcode_blocks(packed_BP: Bytes, scale_BH: Bytes, tables: Tables, blocks_B
 
 def _addresses(tables: Tables) -> Transcoding:
     """What the compiled kernels read; ``tables`` must outlive it."""
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "fit": tables.fit,
         "full": tables.full,
         "gain": tables.gain,

@@ -82,9 +82,7 @@ class Codecs:
         given, outputs = (_at(packed), _at(scale), ctypes.byref(tables)), (_at(blocks), _at(scales))
         return self._sum(scales.size, 16, "transcode_rows", given, outputs)
 
-    def transcode_columns(
-        self, packed: Bytes, scale: Bytes, tables: Transcoding, blocks: Bytes, scales: Bytes
-    ) -> Sums:
+    def transcode_columns(self, packed: Bytes, scale: Bytes, tables: Transcoding, blocks: Bytes, scales: Bytes) -> Sums:
         """packed [..., K/2, N] and scale [..., K/16, N] into blocks [..., N, K/32, 16] and scales [..., N, K/32]."""
         packed, scale = _contiguous(packed, scale)
         _check_scales(scale)

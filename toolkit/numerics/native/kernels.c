@@ -387,9 +387,6 @@ TARGET_END
 #define STORE(p, v) _mm512_storeu_si512(p, (__m512i)(v))
 #define STREAM(p, v) _mm512_stream_si512((void *)(p), (__m512i)(v))
 #define WIDEN(p) ((u16v)_mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(p))))
-#define NARROW(a, b)                                                                                                   \
-    ((u8v)_mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7),                                          \
-                                   _mm512_packus_epi16((__m512i)(a), (__m512i)(b))))
 #define LOOKUP(table, index) ((u8v)_mm512_shuffle_epi8((__m512i)(table), (__m512i)(index)))
 #define ZIPLO(bits, a, b) ((u8v)_mm512_unpacklo_epi##bits((__m512i)(a), (__m512i)(b)))
 #define ZIPHI(bits, a, b) ((u8v)_mm512_unpackhi_epi##bits((__m512i)(a), (__m512i)(b)))
@@ -410,7 +407,8 @@ TARGET_END
         STORE128(P(1), _mm512_extracti32x4_epi32((__m512i)(v), 1)),                                                    \
         STORE128(P(2), _mm512_extracti32x4_epi32((__m512i)(v), 2)),                                                    \
         STORE128(P(3), _mm512_extracti32x4_epi32((__m512i)(v), 3))
-#define LARGER(a, b) ((u16v)_mm512_max_epi16((__m512i)(a), (__m512i)(b)))
+#define avx512_encode_rows avx2_encode_rows
+#define avx512_encode_columns avx2_encode_columns
 TARGET_AVX512
 #include "lanes.h"
 TARGET_END

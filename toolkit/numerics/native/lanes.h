@@ -184,31 +184,10 @@ static void FN(columns_f32)(const uint8_t *packed, const uint8_t *scale, const f
     FENCE();
 }
 
-/* Packed bytes, in 16-bit places, of the values x and y under the bounds of each place's scale byte. */
-#if V == 4
-/* bound - magnitude is negative where the magnitude lies above. The bounds rise, so of the number of signs set bit 2 is
- * the fourth sign, and bits 1 and 0 are parities. All four bits of a code are made at bit 15 and shifted together. */
-static inline __m512i FN(code)(__m512i x, const __m512i *bounds)
-{
-    const __m512i top = _mm512_set1_epi16((short)0x8000), magnitude = _mm512_andnot_si512(top, x);
-    __m512i s[8];
-    for (int i = 0; i < 8; i++)
-        s[i] = _mm512_sub_epi16(bounds[i], magnitude);
-    const __m512i bit_1 = _mm512_ternarylogic_epi64(s[1], s[3], s[5], 0x96);
-    const __m512i even = _mm512_ternarylogic_epi64(s[0], s[2], s[4], 0x96);
-    const __m512i bit_0 = _mm512_ternarylogic_epi64(bit_1, even, s[6], 0x96);
-    __m512i code = _mm512_ternarylogic_epi64(top, bit_1, _mm512_srli_epi16(bit_0, 1), 0xCA); /* top ? second : third */
-    code = _mm512_ternarylogic_epi64(top, s[3], _mm512_srli_epi16(code, 1), 0xCA);
-    return _mm512_ternarylogic_epi64(top, _mm512_and_si512(x, s[7]), _mm512_srli_epi16(code, 1), 0xCA);
-}
+#if V < 4 /* loads of 64 bytes mostly cross a line, and made this slower than AVX2 where it was measured (Zen 4) */
 
-static inline u16v FN(pair)(u16v x, u16v y, const u8v bounds[8])
-{
-    const __m512i *t = (const __m512i *)bounds, low = FN(code)((__m512i)x, t), high = FN(code)((__m512i)y, t);
-    return (u16v)low >> 12 | ((u16v)high >> 8 & 0xF0);
-}
-#else
-static inline u16v FN(code)(u16v x, const u8v bounds[8])
+/* Codes of x in 16-bit places, under the bounds of each place's scale byte. */
+static inline u16v FN(codes)(u16v x, const u8v bounds[8])
 {
     const u16v magnitude = x & 0x7FFF;
     u16v code = ABOVE(magnitude, bounds[7]) & x >> 12 & 8;
@@ -216,12 +195,6 @@ static inline u16v FN(code)(u16v x, const u8v bounds[8])
         code -= ABOVE(magnitude, bounds[i]);
     return code;
 }
-
-static inline u16v FN(pair)(u16v x, u16v y, const u8v bounds[8])
-{
-    return FN(code)(x, bounds) | FN(code)(y, bounds) << 4;
-}
-#endif
 
 /* The largest magnitude of each of 8 V neighbouring columns; the values k of all blocks lie at x + k * stride. */
 static inline u16v FN(largest)(const uint16_t *x, int64_t stride)
@@ -246,7 +219,8 @@ static inline void FN(encode)(const uint16_t *x, int64_t stride, const Encoding 
     ROUND(16, 8, turned, bounds)
     ROUND(16, 8, bounds, turned)
     for (int p = 0; p < 8; p++)
-        bytes[p] = FN(pair)((u16v)LOAD(x + 2 * p * stride), (u16v)LOAD(x + (2 * p + 1) * stride), turned);
+        bytes[p] = FN(codes)((u16v)LOAD(x + 2 * p * stride), turned) |
+                   FN(codes)((u16v)LOAD(x + (2 * p + 1) * stride), turned) << 4;
 }
 
 /* 8 V blocks of rows, transposed. */
@@ -334,6 +308,8 @@ static void FN(encode_columns)(const uint16_t *values, const Encoding *encoding,
             scale[n] = encode_one(values + n, columns, encoding, packed + n);
     }
 }
+
+#endif
 
 static void FN(transpose)(const uint8_t *from, int64_t rows, int64_t columns, int64_t from_stride, uint8_t *to,
                           int64_t to_stride)
