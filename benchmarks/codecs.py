@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
 from itertools import count
 from typing import Any, Literal
@@ -61,7 +62,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Case:
-    """What one function makes, and how each side makes it; ``wanted`` is what ModelOpt must give, where it must."""
+    """What one function makes, and how each side makes it; ``comparable`` if ModelOpt must make the same bytes."""
 
     name: str
     output: Arrays
@@ -202,34 +203,20 @@ def bytes_of(array: np.ndarray) -> np.ndarray:
 
 
 def measure(t: Tensor, case: Case, native: list[str], repeats: int, slow_repeats: int) -> Iterator[Result]:
-    expected = with_backend("off", case.new)()[:2] if case.comparable is False or case.reuse else ()
-    memory = tuple(array.copy() for array in case.output)
-    aligned = tuple(backend.empty(array.shape, array.dtype) for array in case.output)
-    sides: Sides = {"copy": lambda: [np.copyto(*pair) for pair in zip(memory, case.output, strict=True)]}
-    for name in native:
-        sides[f"{name} new"] = with_backend(name, case.new)
-        if case.reuse is not None:
-            sides[f"{name} reuse"] = with_backend(name, lambda: case.reuse(aligned))
-    sides["numpy"] = with_backend("off", case.new)
-    exact = dict.fromkeys(native, True)
-    for name in native:
-        exact[name] = same(with_backend(name, lambda: fixed(t, case))(), with_backend("off", lambda: fixed(t, case))())
+    sides = sides_of(case, native)
+    expected = with_backend("off", lambda: fixed(t, case))()
+    exact = {name: same(with_backend(name, lambda: fixed(t, case))(), expected) for name in native}
     if MODELOPT:
         sides["ModelOpt"] = case.modelopt()
-        theirs = sides["ModelOpt"]()
         if case.comparable:
-            agree = same(tuple(t.k_last(array) for array in case.output), tuple(np.asarray(a) for a in theirs))
+            theirs = tuple(np.asarray(array) for array in sides["ModelOpt"]())
+            agree = same(tuple(t.k_last(array) for array in case.output), theirs)
             exact = {name: value and agree for name, value in exact.items()}
+            del theirs
     del expected
-    times: dict[str, list[float]] = {side: [] for side in sides}
-    for turn in range(repeats):
-        for side, work in sides.items():
-            if side not in SLOW or turn < slow_repeats:
-                times[side].append(seconds(work))
-    medians = {side: round(statistics.median(values) * 1e3, 3) for side, values in times.items()}
+    medians = timed(sides, repeats, slow_repeats)
     for name in native:
         own = medians[f"{name} reuse"] if case.reuse is not None else medians[f"{name} new"]
-        theirs_ms = medians.get("ModelOpt")
         yield Result(
             t.name,
             case.name,
@@ -238,9 +225,30 @@ def measure(t: Tensor, case: Case, native: list[str], repeats: int, slow_repeats
             t.values.size,
             {side.removeprefix(f"{name} "): ms for side, ms in medians.items() if not other(side, name, native)},
             round(medians["copy"] / own, 3),
-            None if theirs_ms is None else round(theirs_ms / own, 1),
+            round(medians["ModelOpt"] / own, 1) if MODELOPT else None,
             exact[name],
         )
+
+
+def sides_of(case: Case, native: list[str]) -> Sides:
+    memory = tuple(array.copy() for array in case.output)
+    aligned = tuple(backend.empty(array.shape, array.dtype) for array in case.output)
+    sides: Sides = {"copy": lambda: [np.copyto(*pair) for pair in zip(memory, case.output, strict=True)]}
+    for name in native:
+        sides[f"{name} new"] = with_backend(name, case.new)
+        if case.reuse is not None:
+            sides[f"{name} reuse"] = with_backend(name, partial(case.reuse, aligned))
+    return sides | {"numpy": with_backend("off", case.new)}
+
+
+def timed(sides: Sides, repeats: int, slow_repeats: int) -> dict[str, float]:
+    """Medians in milliseconds of the sides, run in turn."""
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for turn in range(repeats):
+        for side, work in sides.items():
+            if side not in SLOW or turn < slow_repeats:
+                times[side].append(seconds(work))
+    return {side: round(statistics.median(values) * 1e3, 3) for side, values in times.items()}
 
 
 def fixed(t: Tensor, case: Case) -> Arrays:
