@@ -12,7 +12,8 @@ The sides run in turn in one process and medians are compared. "copy" copies the
 already (``np.copyto``, a memcpy); "reuse" writes the output into memory that is there already, "new" allocates it, as
 ModelOpt always does; casts between the formats always allocate. BF16 to NVFP4 makes the tables of its global scale anew
 in every run, as for another tensor. Results must equal NumPy's bit for bit, and ModelOpt's where both compute the same
-function. A table is printed, then one JSON line; the status is 1 if a result differs.
+function. ``--clock cpu`` takes the thread's CPU time instead of wall time: what else runs on a shared machine then costs
+cache and bandwidth, but no waiting. A table is printed, then one JSON line; the status is 1 if a result differs.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ MODELOPT = find_spec("torch") is not None and find_spec("modelopt") is not None
 SLOW = ("numpy", "ModelOpt")
 Arrays = tuple[np.ndarray, ...]
 Sides = dict[str, Callable[[], Any]]
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.thread_time}
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,9 @@ def bytes_of(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).view(np.uint8)
 
 
-def measure(t: Tensor, case: Case, native: list[str], repeats: int, slow_repeats: int) -> Iterator[Result]:
+def measure(
+    t: Tensor, case: Case, native: list[str], repeats: int, slow_repeats: int, clock: Clock
+) -> Iterator[Result]:
     sides = sides_of(case, native)
     expected = with_backend("off", lambda: fixed(t, case))()
     exact = {name: same(with_backend(name, lambda: fixed(t, case))(), expected) for name in native}
@@ -214,7 +219,7 @@ def measure(t: Tensor, case: Case, native: list[str], repeats: int, slow_repeats
             exact = {name: value and agree for name, value in exact.items()}
             del theirs
     del expected
-    medians = timed(sides, repeats, slow_repeats)
+    medians = timed(sides, repeats, slow_repeats, clock)
     for name in native:
         own = medians[f"{name} reuse"] if case.reuse is not None else medians[f"{name} new"]
         yield Result(
@@ -241,13 +246,13 @@ def sides_of(case: Case, native: list[str]) -> Sides:
     return sides | {"numpy": with_backend("off", case.new)}
 
 
-def timed(sides: Sides, repeats: int, slow_repeats: int) -> dict[str, float]:
+def timed(sides: Sides, repeats: int, slow_repeats: int, clock: Clock) -> dict[str, float]:
     """Medians in milliseconds of the sides, run in turn."""
     times: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(repeats):
         for side, work in sides.items():
             if side not in SLOW or turn < slow_repeats:
-                times[side].append(seconds(work))
+                times[side].append(seconds(work, clock))
     return {side: round(statistics.median(values) * 1e3, 3) for side, values in times.items()}
 
 
@@ -262,11 +267,11 @@ def other(side: str, name: str, native: list[str]) -> bool:
     return any(side.startswith(f"{each} ") for each in native if each != name)
 
 
-def seconds(work: Callable[[], Any]) -> float:
+def seconds(work: Callable[[], Any], clock: Clock) -> float:
     """Time of one call; its result is freed outside the clock."""
-    begin = time.perf_counter()
+    begin = clock()
     result = work()
-    elapsed = time.perf_counter() - begin
+    elapsed = clock() - begin
     del result
     return elapsed
 
@@ -288,7 +293,11 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--slow-repeats", type=int, default=3, help="of NumPy and ModelOpt")
     parser.add_argument("--isa", help="instruction sets to time, comma-separated; by default all that this CPU has")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: this thread's, for a machine with other load"
+    )
     arguments = parser.parse_args()
+    clock = CLOCKS[arguments.clock]
     packages = ("numpy", "torch", "nvidia-modelopt") if MODELOPT else ("numpy",)
     if MODELOPT:
         import modelopt.torch.quantization  # noqa: F401  (its submodules import each other in this order only)
@@ -302,20 +311,22 @@ def main() -> int:
     environment = {
         "processor": processor(),
         "threads": 1,
+        "clock": arguments.clock,
         "repeats": arguments.repeats,
         "slow_repeats": arguments.slow_repeats,
         "backend": backend.name(),
         "load": [round(value, 2) for value in os.getloadavg()],
         **versions(*packages),
     }
-    print(f"FP4 codecs, one thread, CPU: {environment['processor']}, {backend.name()}, medians of {arguments.repeats}")
+    print(f"FP4 codecs, one thread, CPU: {environment['processor']}, {arguments.clock} time")
+    print(f"best of this CPU: {backend.name()}, medians of {arguments.repeats}")
     print("  ".join(f"{key} {environment[key]}" for key in ("python", *packages, "load")))
     heads = "".join(f"{name:>9}" for name in ("reuse ms", "new ms", "copy ms", "numpy ms", "ModelOpt"))
     print(f"\n{'':<48}{heads}  GB/s:out    bf16  x copy ModelOpt/")
     results = []
     for tensor in tensors():
         for case in cases(tensor):
-            for row in measure(tensor, case, native, arguments.repeats, arguments.slow_repeats):
+            for row in measure(tensor, case, native, arguments.repeats, arguments.slow_repeats, clock):
                 results.append(row)
                 print(line(row), flush=True)
     print()
