@@ -12,8 +12,8 @@ The sides run in turn in one process and medians are compared. "copy" copies the
 already (``np.copyto``, a memcpy); "reuse" writes the output into memory that is there already, "new" allocates it, as
 ModelOpt always does; casts between the formats always allocate. BF16 to NVFP4 makes the tables of its global scale anew
 in every run, as for another tensor. Results must equal NumPy's bit for bit, and ModelOpt's where both compute the same
-function. ``--clock cpu`` takes the thread's CPU time instead of wall time: what else runs on a shared machine then costs
-cache and bandwidth, but no waiting. A table is printed, then one JSON line; the status is 1 if a result differs.
+function. ``--clock cpu`` takes the thread's CPU time, not wall time: other load on a shared machine then costs cache
+and bandwidth, but no waiting. A table is printed, then one JSON line; the status is 1 if a result differs.
 """
 
 from __future__ import annotations

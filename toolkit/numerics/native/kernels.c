@@ -26,6 +26,7 @@
 #endif
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -457,17 +458,29 @@ API const char *trtkit_source(void)
     return SOURCE_DIGEST;
 }
 
+#if defined(__x86_64__)
+/* Asked of the processor itself: __builtin_cpu_supports needs a table that Zig's runtime leaves empty. */
+static int has(int isa)
+{
+    unsigned a, b, c, d, extended, saved, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_FMA) ||
+        !__get_cpuid_count(7, 0, &a, &extended, &c, &d))
+        return 0;
+    __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0)); /* the registers that the system saves */
+    if (isa == AVX2)
+        return (saved & 0x06) == 0x06 && extended & bit_AVX2;
+    const unsigned wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+    return (saved & 0xE6) == 0xE6 && extended & bit_AVX2 && (extended & wanted) == wanted;
+}
+#endif
+
 API int trtkit_supports(int isa)
 {
     if (isa == SCALAR)
         return 1;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (isa == AVX2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (isa == AVX512)
-        return trtkit_supports(AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (isa == AVX2 || isa == AVX512)
+        return has(isa) != 0;
 #elif defined(__aarch64__)
     if (isa == NEON)
         return 1;
