@@ -103,7 +103,7 @@ class _Made:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A source file that was looked through; ``sha256`` is None where it is that of the bundle's copy."""
+    """A source file that was looked through; ``sha256`` is None where the shard of its name brings it."""
 
     file: str
     sha256: str | None
@@ -195,6 +195,8 @@ class _Build:
                 done = Done.of(shard, manifest)
                 os.link(output / CHECKPOINT / shard.file, self.places.checkpoint / shard.file)
                 self.journal.shards[shard.file] = done
+                if done.source is not None:
+                    self.journal.sources[shard.file] = done.source
         except (BundleError, KeyError, OSError):
             # no bundle, a shard missing, or a file system without links: what is not finished is written
             return
@@ -210,25 +212,24 @@ class _Build:
         for action in self.plan.actions:
             for name in action.inputs:
                 used.setdefault(self.sources.main.info(name).shard, {})[name] = None
-        source, tasks, total = self.sources.main, list[Callable[[Tick], _Made | _Read]](), 0
+        tasks, total = list[Callable[[Tick], _Made | _Read]](), 0
         shards = {shard.file: shard for shard in self.plan.shards}
-        for name in dict.fromkeys((*source.checkpoint.shards, *shards)):
-            if name in source.checkpoint.shards:
+        originals = {name: self.sources.main.file(name).size for name in self.sources.main.checkpoint.shards}
+        for name in dict.fromkeys((*originals, *shards)):
+            if name in originals:
                 tasks.append(partial(self._read, name, tuple(used.get(name, ()))))
-                total += 0 if self._is_hashed(name) else source.file(name).size
+                total += 0 if name in self.same or name in self.journal.sources else originals[name]
             if name in shards:
                 tasks.append(partial(self._shard, shards[name]))
                 total += 2 * self.sizes[name]
         return tasks, total
 
-    def _is_hashed(self, name: str) -> bool:
-        """Whether a source file's SHA-256 is known, or will be as that of the bundle's own copy."""
-        return name in self.same or name in self.journal.sources
-
     def _read(self, name: str, used: tuple[str, ...], tick: Tick) -> _Read:
+        """Only what no shard of the same name reads anyway is hashed here."""
         source = self.sources.main
         check_inputs(used, source)
-        return _Read(name, None if self._is_hashed(name) else hashed(source.file(name), tick))
+        known = name in self.sizes or name in self.journal.sources
+        return _Read(name, None if known else hashed(source.file(name), tick))
 
     def _shard(self, shard: ShardPlan, tick: Tick) -> _Made:
         target = self.places.checkpoint / shard.file
@@ -238,8 +239,8 @@ class _Build:
                 return _Made(shard.file, done, reused=True)
             target.unlink()
         done = make_shard(shard, self.sources, target, tick)
-        if shard.unchanged:
-            check_published(self.sources.main.file(shard.file), done.sha256)
+        if done.source is not None:
+            check_published(self.sources.main.file(shard.file), done.source)
         return _Made(shard.file, done)
 
     def _finished(self, result: _Made | _Read) -> None:
@@ -247,8 +248,8 @@ class _Build:
             if not result.reused:
                 self._place(result)
             self.reused += result.reused
-            if result.file in self.same:
-                self.journal.sources[result.file] = result.done.sha256
+            if result.done.source is not None:
+                self.journal.sources[result.file] = result.done.source
         elif result.sha256 is not None:
             self.journal.sources[result.file] = result.sha256
         self.journal.write(self.places.partial)

@@ -7,8 +7,7 @@ import fcntl
 import os
 from collections.abc import Callable
 
-from toolkit.engine.reader import Range, fill
-from toolkit.errors import BundleError
+from toolkit.engine.reader import Range, fill, shorter
 
 STEP = 16 << 20
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
@@ -46,8 +45,7 @@ def _copy_inside(source: Range, target: int, at: int, done: int, count: int) -> 
             raise
         return _copy_through(source, target, at, done, count)
     if copied == 0:
-        what = f"the source changed while it was read: it ends at byte {source.begin + done}"
-        raise BundleError(what, where=str(source.path), hint="Build again")
+        raise shorter(source.path, source.begin + done)
     return copied
 
 

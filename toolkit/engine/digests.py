@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from toolkit.engine.reader import Range, fill
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.engine.reader import Range, shorter
+from toolkit.engine.sha256 import EMPTY, two_digests
 from toolkit.errors import BundleError
 
 CHUNK = 1 << 20  # small enough to be compared and hashed from the processor's cache
-_TICK = 8 << 20
+_WINDOW = 16 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Tick = Callable[[int], None]
+Bytes = NDArray[np.uint8]
 
 
 class Copied(NamedTuple):
@@ -28,38 +34,70 @@ class Copied(NamedTuple):
 
 def sha256_of(file: Range, tick: Tick) -> str:
     """Hex SHA-256 of a range."""
-    return verified_sha256(file, (), tick)
-
-
-def verified_sha256(file: Range, copied: Iterable[Copied], tick: Tick) -> str:
-    """Hex SHA-256 of ``file``, read once, while the ``copied`` ranges in it are compared with their sources.
-
-    ``copied`` are in the order in which they stand. Raises ``BundleError`` with the first byte that differs.
-    """
-    digest, pending = hashlib.sha256(), 0
-    for begin, end, origin in _segments(file, copied):
-        for at in range(begin, end, CHUNK):
-            data = _read(file, at, min(CHUNK, end - at))
-            digest.update(data)
-            if origin is not None:
-                _compare(data, _read(origin.source, origin.source.begin + at - origin.at, len(data)), file, at)
-            pending += len(data)
-            if pending >= _TICK:
-                tick(pending)
-                pending = 0
-    tick(pending)
+    digest = hashlib.sha256()
+    for data in _chunks(file, file.begin, file.end, tick):
+        digest.update(data.data)
     return digest.hexdigest()
 
 
-def _read(file: Range, begin: int, size: int) -> bytearray:
-    data = bytearray(size)
-    fill(file.descriptor, begin, memoryview(data), file.path)
-    return data
+def proved_sha256(file: Range, copied: Iterable[Copied], source: Range | None, tick: Tick) -> tuple[str, str | None]:
+    """Hex SHA-256 of ``file`` and that of ``source``; ``copied`` ranges are compared with their sources meanwhile.
+
+    ``copied`` are in the order in which they stand; those that lie in ``source`` one behind the other are read once for
+    both. ``tick`` gets the bytes of both files. Raises ``BundleError`` with the first byte that differs.
+    """
+    digests, position = two_digests(), source.begin if source else 0
+    for begin, end, part in _segments(file, copied):
+        if part is None:
+            for data in _chunks(file, begin, end, tick):
+                digests.update(data, EMPTY)
+            continue
+        ours = source is not None and part.source.descriptor == source.descriptor and part.source.begin >= position
+        if ours and source is not None:
+            for data in _chunks(source, position, part.source.begin, tick):
+                digests.update(EMPTY, data)
+            position = part.source.end
+        wanted = _chunks(part.source, part.source.begin, part.source.end, tick if ours else _nothing)
+        for at, data, other in zip(range(begin, end, CHUNK), _chunks(file, begin, end, tick), wanted, strict=True):
+            _compare(data, other, file, at)
+            digests.update(data, other if ours else EMPTY)
+    if source is not None:
+        for data in _chunks(source, position, source.end, tick):
+            digests.update(EMPTY, data)
+    first, second = digests.hexdigests()
+    return first, second if source is not None else None
 
 
-def _compare(data: bytearray, wanted: bytearray, file: Range, at: int) -> None:
-    if data != wanted:
-        byte = at + next(i for i, (one, other) in enumerate(zip(data, wanted, strict=True)) if one != other)
+def _chunks(file: Range, begin: int, end: int, tick: Tick) -> Iterator[Bytes]:
+    """Bytes ``begin`` up to ``end`` of a file in pieces of at most ``CHUNK``, mapped a window at a time, not copied."""
+    for first in range(begin, end, _WINDOW):
+        last = min(first + _WINDOW, end)
+        window = mapped(file, first, last)
+        for at in range(0, last - first, CHUNK):
+            yield window[at : at + CHUNK]
+        tick(last - first)
+
+
+def mapped(file: Range, begin: int, end: int) -> Bytes:
+    """Bytes ``begin`` up to ``end`` of a file as the page cache has them; ``BundleError`` for one that was cut short.
+
+    A file that is cut short between that look at its length and the use of the bytes ends the process (SIGBUS).
+    """
+    if os.fstat(file.descriptor).st_size < end:
+        raise shorter(file.path, begin)
+    offset = begin // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+    flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+    window = mmap.mmap(file.descriptor, end - offset, flags=flags, prot=mmap.PROT_READ, offset=offset)
+    return np.frombuffer(window, np.uint8)[begin - offset :]
+
+
+def _nothing(count: int) -> None:
+    pass
+
+
+def _compare(data: Bytes, wanted: Bytes, file: Range, at: int) -> None:
+    if not np.array_equal(data, wanted):
+        byte = at + int(np.flatnonzero(data != wanted)[0])
         raise BundleError(f"byte {byte} differs from its source", where=str(file.path), hint="Build again")
 
 

@@ -19,10 +19,14 @@ JOURNAL = "build.json"
 
 
 class Done(BaseModel):
-    """A shard that stands in its place: its bytes, their SHA-256, and what its changes of format lost."""
+    """A shard that stands in its place: its bytes, their SHA-256, and what its changes of format lost.
+
+    ``source`` is the SHA-256 of the source file of the same name, where there is one.
+    """
 
     size: int
     sha256: str
+    source: str | None = None
     fidelity: list[dict[str, Any]] = []
 
     @classmethod
@@ -31,7 +35,8 @@ class Done(BaseModel):
         entry = manifest["files"][f"{CHECKPOINT}/{shard.file}"]
         tensors = {action.inputs[0] for action in shard.actions if action.inputs}
         fidelity = [lost for lost in manifest.get("fidelity", {}).get("tensors", ()) if lost["tensor"] in tensors]
-        return cls(size=entry["size"], sha256=entry["sha256"], fidelity=fidelity)
+        source = manifest["source"]["files"].get(shard.file, {}).get("sha256")
+        return cls(size=entry["size"], sha256=entry["sha256"], source=source, fidelity=fidelity)
 
 
 class Journal(BaseModel):

@@ -145,6 +145,10 @@ def fill(descriptor: int, begin: int, view: memoryview, path: Path) -> None:
     while done < len(view):
         count = os.preadv(descriptor, [view[done:]], begin + done)
         if count == 0:
-            what = f"the source changed while it was read: it ends at byte {begin + done}"
-            raise BundleError(what, where=str(path), hint="Build again")
+            raise shorter(path, begin + done)
         done += count
+
+
+def shorter(path: Path, end: int) -> BundleError:
+    what = f"the source changed while it was read: it ends at byte {end}"
+    return BundleError(what, where=str(path), hint="Build again")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from toolkit.checkpoint.header import TensorInfo, layout
 from toolkit.engine.actions import MAKERS, jobs_of
 from toolkit.engine.copying import clone, copy, write
-from toolkit.engine.digests import CHUNK, Copied, verified_sha256
+from toolkit.engine.digests import CHUNK, Copied, proved_sha256
 from toolkit.engine.journal import Done
 from toolkit.engine.reader import Range, Sources, fill
 from toolkit.errors import BundleError
@@ -46,7 +46,8 @@ def part_of(target: Path) -> Path:
 def make_shard(shard: ShardPlan, sources: Sources, target: Path, tick: Tick) -> Done:
     """Write ``part_of(target)`` as planned and verify it; it is whole then, and not yet synced or renamed.
 
-    ``tick`` gets every byte twice. A shard of which nothing changes is copied whole, header included. Raises
+    ``tick`` gets every byte twice, and those of the source file of the same name, which is hashed in the same pass. A
+    shard of which nothing changes is copied whole, header included, and has the SHA-256 of its source. Raises
     ``CheckpointError`` for a source that no codec takes, ``BundleError`` for a file that is not what was written, and
     ``OSError`` when the disk says no.
     """
@@ -64,9 +65,10 @@ def make_shard(shard: ShardPlan, sources: Sources, target: Path, tick: Tick) -> 
         file = Range(part, descriptor, 0, os.fstat(descriptor).st_size)
         if file.size != (size := planned_size(shard, sources)):
             raise BundleError(f"has {file.size} bytes instead of {size}", where=str(part), hint="Build again")
-        sha256 = verified_sha256(file, copied, tick)
+        is_hashed = shard.file in sources.main.checkpoint.shards and not shard.unchanged
+        sha256, of_source = proved_sha256(file, copied, sources.main.file(shard.file) if is_hashed else None, tick)
     measured = [Measured(tensor, kind, report).to_dict() for (tensor, kind), report in fidelity.items()]
-    return Done(size=file.size, sha256=sha256, fidelity=measured)
+    return Done(size=file.size, sha256=sha256, source=sha256 if shard.unchanged else of_source, fidelity=measured)
 
 
 @contextmanager
