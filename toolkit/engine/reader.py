@@ -6,6 +6,7 @@ in memory but the part. All of it may be used by several threads at once.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -85,7 +86,9 @@ class Reader:
 
     def scalar(self, name: str) -> float:
         """A global or activation scale; ``CheckpointError`` unless it is one finite F32 value above 0."""
-        self.info(name)
+        info = self.info(name)
+        if (info.dtype, info.elements) == ("F32", 1) and 0 < (value := float(self.array(name).reshape(()))) < math.inf:
+            return value
         return read_scalar_scale(self.checkpoint, name)
 
     def close(self) -> None:
