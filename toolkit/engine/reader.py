@@ -77,11 +77,11 @@ class Reader:
         data = read(self.range(name, part.start * row, part.stop * row))
         return data.view(dtype).reshape(part.stop - part.start, *info.shape[1:])
 
-    def parts(self, name: str, nbytes: int = PART) -> Iterator[slice]:
-        """Slices of the first axis with about ``nbytes`` each."""
+    def parts(self, name: str) -> Iterator[slice]:
+        """Slices of the first axis with about ``PART`` bytes each."""
         info = self.info(name)
         count = info.shape[0]
-        step = max(1, nbytes * count // max(1, info.nbytes))
+        step = max(1, PART * count // max(1, info.nbytes))
         return (slice(begin, min(begin + step, count)) for begin in range(0, count, step))
 
     def scalar(self, name: str) -> float:

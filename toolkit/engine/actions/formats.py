@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from toolkit.checkpoint.scales import place
 from toolkit.engine.actions.job import Job, Piece, as_bytes
-from toolkit.engine.reader import PART, Reader, Sources
+from toolkit.engine.reader import Reader, Sources
 from toolkit.errors import CheckpointError
 from toolkit.numerics import cast as casting
 from toolkit.numerics import nvfp4
@@ -26,7 +26,7 @@ def dequantize(job: Job, sources: Sources) -> Iterator[Piece]:
     packed, scale, scale_2 = job.inputs
     source, output, begin = sources.main, str(job.actions[0].output), 0
     global_scale, axis = source.scalar(scale_2), _axis(source, packed)
-    for part in source.parts(packed, PART // 4):
+    for part in source.parts(packed):
         with _naming(source, packed):
             values = nvfp4.dequantize(
                 source.array(packed, part), source.array(scale, part), global_scale, axis=axis, dtype="bfloat16"
