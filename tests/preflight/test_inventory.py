@@ -26,14 +26,53 @@ def test_what_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         inventory, "versions", lambda: {"python": "3.11.7", "numpy": np.__version__, "tensorrt-llm": None}
     )
     monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(inventory.backend, "problem", lambda: None)
+    monkeypatch.setenv("TRTKIT_NATIVE", "off")
     assert examine() == [
         Finding("python", "ok", f"3.11.7 on {platform.system()} {platform.machine()}"),
-        Finding("cpu", "ok", f"CPU runtime with NumPy {np.__version__}, 2 cores; codecs: NumPy"),
+        Finding("cpu", "ok", f"CPU runtime with NumPy {np.__version__}, 2 cores"),
+        Finding("codecs", "ok", "NumPy, as TRTKIT_NATIVE says"),
         Finding("triton", "ok", "nvidia-pytriton 0.7.0 at /site/pytriton"),
         Finding("report", "skip", "missing altair, vl_convert", "Type: pip install 'trtkit[report]'"),
         Finding("gpu", "skip", "no nvidia-smi on PATH"),
         Finding("tensorrt", "skip", "comes with NVIDIA's containers"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "expected"),
+    [
+        ("c avx2", None, Finding("codecs", "ok", "C kernels, avx2")),
+        (
+            "numpy",
+            "not compiled",
+            Finding(
+                "codecs",
+                "ok",
+                "NumPy: the C kernels are not compiled",
+                "Type: python -m toolkit.numerics.native.build",
+            ),
+        ),
+    ],
+)
+def test_what_runs_the_codecs(
+    monkeypatch: pytest.MonkeyPatch, name: str, problem: str | None, expected: Finding
+) -> None:
+    monkeypatch.setattr(inventory, "versions", lambda: {"python": "3.11.7", "numpy": "1.26.4", "tensorrt-llm": None})
+    monkeypatch.setattr(inventory.backend, "name", lambda: name)
+    monkeypatch.setattr(inventory.backend, "problem", lambda: problem)
+    assert by_name()["codecs"] == expected
+
+
+def test_a_wish_for_the_codecs_that_cannot_be_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "versions", lambda: {"python": "3.11.7", "numpy": "1.26.4", "tensorrt-llm": None})
+    monkeypatch.setenv("TRTKIT_NATIVE", "sse")
+    assert by_name()["codecs"] == Finding(
+        "codecs",
+        "fail",
+        "TRTKIT_NATIVE is 'sse'",
+        "Set it to off, scalar, avx2, avx512, neon, or unset it",
+    )
 
 
 def test_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from toolkit.resources import triton_repo_dir
 
 PACKAGE = Path(toolkit.__file__).parent
 MEASURED = ("bench/load.py", "bench/prompts.py", "checkpoint", "engine", "models", "numerics", "serving")
+SOURCES = (".py", ".c", ".h")
 GIB = 1 << 30
 
 
@@ -104,10 +105,10 @@ def utc_now() -> str:
 
 
 def source_digest(parts: Iterable[Path]) -> str:
-    """Twelve digits over the names and bytes of the Python files that ``parts`` are or hold."""
+    """Twelve digits over the names and bytes of the Python and C files that ``parts`` are or hold."""
     digester = hashlib.sha256()
     for part in parts:
-        for file in [part] if part.is_file() else sorted(part.rglob("*.py")):
+        for file in [part] if part.is_file() else sorted(path for path in part.rglob("*") if path.suffix in SOURCES):
             data = file.read_bytes()
             digester.update(f"{file.relative_to(part.parent).as_posix()}\0{len(data)}\0".encode() + data)
     return digester.hexdigest()[:12]

@@ -27,8 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.errors import CheckpointError
-from toolkit.numerics import e2m1, mxfp4
+from toolkit.numerics import backend, e2m1, mxfp4
 from toolkit.numerics.fidelity import Report
+from toolkit.numerics.native.library import Casting
 
 _CHUNK = 1 << 13  # blocks at a time, to bound the temporaries
 _BLOCK_BYTES = mxfp4.BLOCK // 2
@@ -81,9 +82,13 @@ def mxfp4_to_nvfp4(blocks: Bytes, scales: Bytes, *, exponent: int | None = None)
     *lead, rows, count = scales.shape
     experts, row_bytes = prod(lead), count * _BLOCK_BYTES
     packed, scale = np.empty((*lead, row_bytes, rows), np.uint8), np.empty((*lead, 2 * count, rows), np.uint8)
+    e4m3 = _block_scales(m)
+    if (native := backend.codecs()) is not None:
+        sums = native.cast(blocks, scales, _addresses(e4m3, m), packed, scale)
+        return Cast(packed, scale, 2.0**m, Report(scales.size, sums.exact, sums.out_of_range, sums.error, sums.norm))
     blocks_LNP, scales_LNB = blocks.reshape(experts, rows, row_bytes), scales.reshape(experts, rows, count)
     packed_LPN, scale_LSN = packed.reshape(experts, row_bytes, rows), scale.reshape(experts, 2 * count, rows)
-    report, step, e4m3 = Report(), max(1, _CHUNK // max(1, count)), _block_scales(m)
+    report, step = Report(), max(1, _CHUNK // max(1, count))
     for index, begin in ((index, begin) for index in range(experts) for begin in range(0, rows, step)):
         part = slice(begin, begin + step)
         scales_NB = scales_LNB[index, part]
@@ -92,6 +97,12 @@ def mxfp4_to_nvfp4(blocks: Bytes, scales: Bytes, *, exponent: int | None = None)
         packed_LPN[index, :, part] = new_BP.reshape(len(scales_NB), row_bytes).T
         scale_LSN[index, :, part] = np.repeat(e4m3[scales_NB], 2, axis=-1).T
     return Cast(packed, scale, 2.0**m, report)
+
+
+def _addresses(e4m3: Bytes, m: int) -> Casting:
+    """What the compiled kernels read; ``e4m3`` must outlive it."""
+    arrays = {"e4m3": e4m3, "recoded": _RECODED, "error": _ERRORS, "squares": _SQUARES_OF_BYTES}
+    return Casting(**{name: array.ctypes.data for name, array in arrays.items()}, exponent=m)
 
 
 def _block_scales(m: int) -> Bytes:
@@ -132,4 +143,5 @@ def _far_tables() -> tuple[Bytes, NDArray[np.float64]]:
 
 _VALUES = e2m1.VALUES.astype(np.float64)
 _SQUARES_OF_WORDS = sum(np.square(_VALUES)[np.arange(1 << 16) >> shift & 15] for shift in (0, 4, 8, 12))
+_SQUARES_OF_BYTES = (4 * _SQUARES_OF_WORDS[: 1 << 8]).astype(np.uint16)
 _RECODED, _ERRORS = _far_tables()

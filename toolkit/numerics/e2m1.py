@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.numerics import bf16
+from toolkit.numerics import backend, bf16
 
 FloatType = Literal["float32", "bfloat16"]
 VALUES = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
@@ -58,7 +58,9 @@ def decode_rows(
     out: NDArray[Any],
 ) -> None:
     """K is the last axis: flat ``packed`` [8 B], ``scale`` [B] into flat ``out`` [16 B], float32 or BF16 bits."""
-    if out.dtype == np.float32:
+    if (native := backend.codecs()) is not None:
+        native.decode_rows(packed, scale, *_native_tables(values, scales, out.dtype), out)
+    elif out.dtype == np.float32:
         _decode_rows_to_f32(packed, scale, values, scales, out)
     else:
         _decode_rows_to_bf16(packed, scale, _pair_table(values, scales, out.dtype), out)
@@ -72,6 +74,9 @@ def decode_columns(
     out_BPHN: NDArray[Any],
 ) -> None:
     """K is the axis before the last: the halves of a byte become vertical neighbours. ``out`` float32 or BF16 bits."""
+    if (native := backend.codecs()) is not None:
+        native.decode_columns(packed_BPN, scale_BN, *_native_tables(values, scales, out_BPHN.dtype), out_BPHN)
+        return
     if out_BPHN.dtype == np.float32 and packed_BPN.shape[-1] % 2 == 0 and packed_BPN.flags.c_contiguous:
         _decode_columns_to_f32(packed_BPN, scale_BN, values, scales, out_BPHN)
         return
@@ -120,6 +125,17 @@ def _decode_columns_to_f32(
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             np.multiply(low.view(np.float32), factor_B1N, out=out_BPHN[part, :, 0])
             np.multiply(both_BPN.view(np.float32), factor_B1N, out=out_BPHN[part, :, 1])
+
+
+def _native_tables(
+    values: NDArray[np.float32], scales: NDArray[np.float32], dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """``values`` and ``scales``; for BF16 the finished values instead, [256, 2, 16]: low bytes, high bytes."""
+    if dtype == np.float32:
+        return values, scales
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        finished = bf16.from_f32(scales[:, None] * values)
+    return np.ascontiguousarray(finished.view(np.uint8).reshape(256, 16, 2).swapaxes(1, 2)), scales
 
 
 @lru_cache(maxsize=2)  # one for NVFP4, one for MXFP4

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.errors import CheckpointError
-from toolkit.numerics import e2m1, fp8
+from toolkit.numerics import backend, bf16, e2m1, fp8
 
 BLOCK = 16
 _BLOCK_BYTES = BLOCK // 2
@@ -48,7 +48,7 @@ def dequantize(
     """
     shape = _decoded_shape(packed, scale, axis)
     if out is None:
-        out = np.empty(shape, e2m1.storage(dtype))
+        out = backend.empty(shape, e2m1.storage(dtype))
     elif out.shape != shape or out.dtype != e2m1.storage(dtype) or not out.flags.c_contiguous:
         raise ValueError(f"out must be a C-contiguous {np.dtype(e2m1.storage(dtype))} array of shape {shape}")
     if out.size == 0:
@@ -77,28 +77,59 @@ def _decoded_shape(packed: NDArray[np.uint8], scale: NDArray[np.uint8], axis: Ax
 
 
 def quantize(
-    values: NDArray[np.float32], *, axis: Axis = -1, global_scale: float | None = None
+    values: NDArray[Any],
+    *,
+    axis: Axis = -1,
+    global_scale: float | None = None,
+    out: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], np.float32]:
-    """(packed, scale, global_scale) of float32 ``values``; K is ``axis`` and must be a multiple of 16.
+    """(packed, scale, global_scale) of ``values``, float32 or BF16 bits; K is ``axis``, a multiple of 16.
+
+    ``out`` is where packed and scale go, C-contiguous. BF16 is what the compiled kernels take; float32 is NumPy's.
 
     Without ``global_scale`` it is amax / 2688. ModelOpt's edge cases are kept: a block of zeros gets scale 1.0; a block
     too small for E4M3 gets scale 0 and codes 7 or 15; a tensor of zeros gets global scale 0 and NaN block scales.
     """
     if values.shape[axis] % BLOCK:
         raise CheckpointError(f"axis {axis} of shape {list(values.shape)} is not a multiple of {BLOCK}")
-    scale_2 = np.float32(np.abs(values).max() / np.float32(6 * fp8.MAX) if global_scale is None else global_scale)
-    if axis == -2:
-        packed, scale, _ = quantize(values.swapaxes(-1, -2), global_scale=float(scale_2))
-        return np.ascontiguousarray(packed.swapaxes(-1, -2)), np.ascontiguousarray(scale.swapaxes(-1, -2)), scale_2
-    blocks = values.reshape(-1, BLOCK)
-    packed_BP = np.empty((len(blocks), _BLOCK_BYTES), np.uint8)
-    scale_B = np.empty(len(blocks), np.uint8)
+    scale_2 = _global_scale(values) if global_scale is None else np.float32(global_scale)
+    packed, scale = _quantized_memory(values.shape, axis) if out is None else out
+    native = backend.codecs()
+    if native is not None and values.dtype == np.uint16 and np.isfinite(scale_2) and scale_2 >= 0:
+        native.encode(values, axis, float(scale_2), packed, scale)
+    elif axis == -1:
+        blocks, packed_BP, scale_B = values.reshape(-1, BLOCK), packed.reshape(-1, _BLOCK_BYTES), scale.reshape(-1)
+        _quantize_rows(blocks, scale_2, packed_BP, scale_B)
+    else:
+        by_rows = quantize(values.swapaxes(-1, -2), global_scale=float(scale_2))
+        for memory, part in zip((packed, scale), by_rows[:2], strict=True):
+            memory[...] = part.swapaxes(-1, -2)
+    return packed, scale, scale_2
+
+
+def _global_scale(values: NDArray[Any]) -> np.float32:
+    if values.dtype == np.uint16:
+        amax = bf16.to_f32(np.array((values & np.uint16(0x7FFF)).max()))
+    else:
+        amax = np.abs(values).max()
+    return np.float32(amax / np.float32(6 * fp8.MAX))
+
+
+def _quantized_memory(shape: tuple[int, ...], axis: Axis) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    packed, scale = list(shape), list(shape)
+    packed[axis] //= 2
+    scale[axis] //= BLOCK
+    return np.empty(packed, np.uint8), np.empty(scale, np.uint8)
+
+
+def _quantize_rows(
+    blocks: NDArray[Any], scale_2: np.float32, packed_BP: NDArray[np.uint8], scale_B: NDArray[np.uint8]
+) -> None:
     for begin in range(0, len(blocks), _CHUNK // BLOCK):
         part = slice(begin, begin + _CHUNK // BLOCK)
-        scale_B[part] = _block_scales(blocks[part], scale_2)
-        packed_BP[part] = e2m1.pack(_codes(blocks[part], fp8.decode_e4m3(scale_B[part]) * scale_2))
-    *lead, extent = values.shape
-    return packed_BP.reshape(*lead, extent // 2), scale_B.reshape(*lead, extent // BLOCK), scale_2
+        values = blocks[part] if blocks.dtype == np.float32 else bf16.to_f32(blocks[part])
+        scale_B[part] = _block_scales(values, scale_2)
+        packed_BP[part] = e2m1.pack(_codes(values, fp8.decode_e4m3(scale_B[part]) * scale_2))
 
 
 def fake_quantize_activation(values: NDArray[np.float32], input_scale: float) -> NDArray[np.float32]:

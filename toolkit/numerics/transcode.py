@@ -27,14 +27,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.errors import CheckpointError
-from toolkit.numerics import e2m1, fp8, mxfp4, nvfp4
+from toolkit.numerics import backend, e2m1, fp8, mxfp4, nvfp4
 from toolkit.numerics.fidelity import Report
+from toolkit.numerics.native.library import Sums, Transcoding
 
 _CHUNK = 1 << 13  # blocks at a time, to bound the temporaries
 _BLOCK_BYTES = mxfp4.BLOCK // 2
@@ -72,6 +73,8 @@ class Tables(NamedTuple):
     power: F64  # [byte, M]: squared value
     place: NDArray[np.intp]  # [row, 8]: where the row's new bytes begin in ``recoded``, once for each byte of a half
     recoded: Bytes  # [map · 256 + packed byte]: the new packed byte; many rows share a map
+    nibbles: Bytes  # [row, 16]: the new code of each code, for the compiled kernels
+    lossy: Bytes  # [row, M]: 0xFF where that magnitude has an error
 
 
 def nvfp4_to_mxfp4(packed: Bytes, scale: Bytes, scale_2: float, *, axis: nvfp4.Axis = -1, first: int = 0) -> Transcoded:
@@ -89,6 +92,11 @@ def nvfp4_to_mxfp4(packed: Bytes, scale: Bytes, scale_2: float, *, axis: nvfp4.A
     per_row = row_bytes // _BLOCK_BYTES
     scales = np.empty((*packed.swapaxes(axis, -1).shape[:-1], per_row), np.uint8)
     blocks = np.empty((*scales.shape, _BLOCK_BYTES), np.uint8)
+    if (native := backend.codecs()) is not None:
+        if scale.max(initial=0) >= _SCALES:
+            _refuse_block_scale(scale, first)
+        run = native.transcode_rows if axis == -1 else native.transcode_columns
+        return Transcoded(blocks, scales, _report(scales, run(packed, scale, _addresses(tables), blocks, scales)))
     blocks_LNP, scales_LNB = blocks.reshape(packed_LNP.shape), scales.reshape(count, rows, per_row)
     report, step = Report(), max(1, _CHUNK // max(1, per_row))
     for part in ((index, slice(begin, begin + step)) for index in range(count) for begin in range(0, rows, step)):
@@ -103,6 +111,9 @@ def nvfp4_to_mxfp4(packed: Bytes, scale: Bytes, scale_2: float, *, axis: nvfp4.A
 
 def transcode_blocks(packed_BP: Bytes, scale_BH: Bytes, tables: Tables, blocks_BP: Bytes, scales_B: Bytes) -> Report:
     """The kernel: C-contiguous blocks with K last, and scale bytes below 0x7F, into ``blocks_BP`` and ``scales_B``."""
+    if (native := backend.codecs()) is not None:
+        sums = native.transcode_rows(packed_BP, scale_BH, _addresses(tables), blocks_BP, scales_B)
+        return _report(scales_B, sums)
     counts_HB = _count_magnitudes(packed_BP)
     times_HBM = counts_HB.view(np.uint8).reshape(2, -1, 8).astype(np.float64)
     scale_HB = scale_BH.T.astype(np.intp)
@@ -121,6 +132,25 @@ def transcode_blocks(packed_BP: Bytes, scale_BH: Bytes, tables: Tables, blocks_B
     np.take(tables.recoded, index_BHP, out=blocks_BP.reshape(index_BHP.shape), mode="clip")
     scales_B[:] = exponent_B + _BIAS
     return Report(len(packed_BP), int((error_B == 0).sum()), 0, float(error_B.sum()), float(norm))
+
+
+def _addresses(tables: Tables) -> Transcoding:
+    """What the compiled kernels read; ``tables`` must outlive it."""
+    arrays: dict[str, NDArray[Any]] = {
+        "fit": tables.fit,
+        "full": tables.full,
+        "gain": tables.gain,
+        "error": tables.error,
+        "power": tables.power,
+        "lossy": tables.lossy,
+        "recoded": tables.nibbles,
+        "counts": _COUNTS_OF_BYTES,
+    }
+    return Transcoding(**{name: array.ctypes.data for name, array in arrays.items()})
+
+
+def _report(scales: Bytes, sums: Sums) -> Report:
+    return Report(scales.size, sums.exact, sums.out_of_range, sums.error, sums.norm)
 
 
 def _count_magnitudes(packed_BP: Bytes) -> NDArray[np.uint64]:
@@ -152,8 +182,11 @@ def tables_for(scale_2: float) -> Tables:
     gain = (here - lower) * (2 * x - here - lower)
     error = np.square(values_SM[:, None] - np.ldexp(here, unit))
     place, recoded = _maps(codes.reshape(-1, 8))
+    nibbles = recoded[place[:, :1] + np.arange(16)] & np.uint8(15)
     flat = (gain.reshape(-1, 8), error.reshape(-1, 8))
-    return Tables(fit_SM.reshape(-1), fit_SM[:, 7], *flat, np.square(values_SM), place, recoded)
+    lossy = np.where(flat[1] > 0, np.uint8(255), np.uint8(0))
+    full = np.ascontiguousarray(fit_SM[:, 7])
+    return Tables(fit_SM.reshape(-1), full, *flat, np.square(values_SM), place, recoded, nibbles, lossy)
 
 
 def _least_exponents(values: F64) -> NDArray[np.int64]:
@@ -179,6 +212,7 @@ def _counts_of_words() -> NDArray[np.uint64]:
 
 
 _COUNTS = _counts_of_words()
+_COUNTS_OF_BYTES = _COUNTS[: 1 << 8] - np.uint64(2)  # without the two zeros of a word's high byte
 
 
 def _rows(array: Bytes, axis: nvfp4.Axis) -> Bytes:

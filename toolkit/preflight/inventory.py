@@ -7,6 +7,8 @@ import os
 import platform
 
 from toolkit.engine.versions import versions
+from toolkit.errors import TrtkitError
+from toolkit.numerics import backend
 from toolkit.preflight import nvidia
 from toolkit.preflight.checks_gpu import described
 from toolkit.preflight.finding import Finding
@@ -15,12 +17,13 @@ from toolkit.preflight.machine import Nvidia, Part
 
 
 def examine() -> list[Finding]:
-    """Look at the interpreter, the CPU runtime, Triton, the report extra, the GPUs and TensorRT-LLM."""
+    """Look at the interpreter, the CPU runtime, the codecs, Triton, the report extra, the GPUs and TensorRT-LLM."""
     found = versions()
     release = found["tensorrt-llm"]
     return [
         Finding("python", "ok", f"{found['python']} on {platform.system()} {platform.machine()}"),
-        Finding("cpu", "ok", f"CPU runtime with NumPy {found['numpy']}, {os.cpu_count()} cores; codecs: NumPy"),
+        Finding("cpu", "ok", f"CPU runtime with NumPy {found['numpy']}, {os.cpu_count()} cores"),
+        _codecs(),
         _part("triton", cpu_triton()),
         _extra("report", ("altair", "vl_convert")),
         _gpus(nvidia.query()),
@@ -28,6 +31,19 @@ def examine() -> list[Finding]:
         if release
         else Finding("tensorrt", "skip", "comes with NVIDIA's containers"),
     ]
+
+
+def _codecs() -> Finding:
+    """Both ways give the same bytes; NumPy takes longer."""
+    try:
+        used = backend.name()
+    except TrtkitError as error:
+        return Finding("codecs", "fail", error.what, error.hint)
+    if used != "numpy":
+        return Finding("codecs", "ok", f"C kernels, {used.removeprefix('c ')}")
+    if (problem := backend.problem()) is not None:
+        return Finding("codecs", "ok", f"NumPy: the C kernels are {problem}", backend.BUILD)
+    return Finding("codecs", "ok", f"NumPy, as {backend.VARIABLE} says")
 
 
 def _part(name: str, part: Part) -> Finding:
