@@ -17,7 +17,7 @@ from toolkit.engine.reader import Range, shorter
 from toolkit.engine.sha256 import EMPTY, two_digests
 from toolkit.errors import BundleError
 
-CHUNK = 1 << 20  # small enough to be compared and hashed from the processor's cache
+CHUNK = 1 << 18  # small enough to be compared and hashed from the processor's cache
 _WINDOW = 16 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

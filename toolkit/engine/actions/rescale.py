@@ -16,7 +16,7 @@ from toolkit.checkpoint.scales import place
 from toolkit.engine.actions.job import Job, Piece, as_bytes
 from toolkit.engine.reader import PART, Sources
 from toolkit.errors import CheckpointError
-from toolkit.numerics import bf16, nvfp4
+from toolkit.numerics import nvfp4
 
 Bytes = NDArray[np.uint8]
 
@@ -41,11 +41,11 @@ def rescale(job: Job, sources: Sources) -> Iterator[Piece]:
 
 
 def _quantise(weight_EKN: NDArray[np.uint16], global_scale: float) -> tuple[Bytes, Bytes]:
-    """(codes [E, K/2, N], scales [E, K/16, N]), some columns at a time to bound the FP32 copy."""
+    """(codes [E, K/2, N], scales [E, K/16, N]), some columns at a time to bound what NumPy copies."""
     experts, k, n = weight_EKN.shape
     codes, scales = np.empty((experts, k // 2, n), np.uint8), np.empty((experts, k // nvfp4.BLOCK, n), np.uint8)
     step = max(1, PART // (4 * experts * k))
     for columns in (slice(begin, begin + step) for begin in range(0, n, step)):
-        values = bf16.to_f32(weight_EKN[..., columns])
+        values = np.ascontiguousarray(weight_EKN[..., columns])
         codes[..., columns], scales[..., columns], _ = nvfp4.quantize(values, axis=-2, global_scale=global_scale)
     return codes, scales
