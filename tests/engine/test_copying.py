@@ -11,7 +11,7 @@ import pytest
 
 from toolkit.engine import copying
 from toolkit.engine.copying import clone, copy
-from toolkit.engine.reader import Range
+from toolkit.engine.ranges import Range
 from toolkit.errors import BundleError
 
 DATA = np.random.default_rng(5).integers(0, 256, 40_000_001, np.uint8).tobytes()

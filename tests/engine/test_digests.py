@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from toolkit.engine.digests import Copied, proved_sha256, published_sha256, sha256_of, sha256_path
-from toolkit.engine.reader import Range
+from toolkit.engine.ranges import Range
 from toolkit.errors import BundleError
 
 DATA = np.random.default_rng(6).integers(0, 256, 20_000_003, np.uint8).tobytes()

@@ -61,7 +61,7 @@ def test_where_blocks_are_shared_unchanged_shards_need_no_room(
 
 
 def _disk_shares(folder: Path) -> bool:
-    from toolkit.engine.reader import Range
+    from toolkit.engine.ranges import Range
 
     (folder / "probe").write_bytes(b"probe")
     one, other = os.open(folder / "probe", os.O_RDONLY), os.open(folder / "probe2", os.O_RDWR | os.O_CREAT)

@@ -7,7 +7,7 @@ import fcntl
 import os
 from collections.abc import Callable
 
-from toolkit.engine.reader import Range, fill, shorter
+from toolkit.engine.ranges import Range, fill, shorter
 
 STEP = 16 << 20
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)

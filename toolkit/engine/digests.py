@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.engine.reader import Range, shorter
+from toolkit.engine.ranges import Range, shorter
 from toolkit.engine.sha256 import EMPTY, two_digests
 from toolkit.errors import BundleError
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 from toolkit.checkpoint.scales import NAN_CODE, check_scales
 from toolkit.engine.digests import published_sha256, sha256_of
-from toolkit.engine.reader import Range, Reader
+from toolkit.engine.ranges import Range
+from toolkit.engine.reader import Reader
 from toolkit.errors import CheckpointError
 
 Tick = Callable[[int], None]

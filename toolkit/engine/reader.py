@@ -10,8 +10,6 @@ import math
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,25 +19,12 @@ from numpy.typing import NDArray
 from toolkit.checkpoint.header import NUMPY_DTYPES, TensorInfo
 from toolkit.checkpoint.scales import read_scalar_scale
 from toolkit.checkpoint.source import Checkpoint
-from toolkit.errors import BundleError, CheckpointError
+from toolkit.engine.ranges import Range, read
+from toolkit.errors import CheckpointError
 from toolkit.plan.types import Origin
 from toolkit.recipe import Recipe
 
 PART = 8 << 20  # bytes of a tensor at a time, at least one row of its first axis
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Bytes ``begin`` up to ``end`` of an open file."""
-
-    path: Path
-    descriptor: int
-    begin: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        return self.end - self.begin
 
 
 class Reader:
@@ -133,25 +118,3 @@ class Sources:
         for reader in self.borrowed.values():
             reader.close()
             reader.checkpoint.close()
-
-
-def read(where: Range) -> NDArray[np.uint8]:
-    """The bytes of a range; ``BundleError`` where the file is shorter than it was."""
-    data = np.empty(where.size, np.uint8)
-    fill(where.descriptor, where.begin, data.data, where.path)
-    return data
-
-
-def fill(descriptor: int, begin: int, view: memoryview, path: Path) -> None:
-    """Read into all of ``view`` from byte ``begin`` on; ``BundleError`` where the file is shorter than it was."""
-    done = 0
-    while done < len(view):
-        count = os.preadv(descriptor, [view[done:]], begin + done)
-        if count == 0:
-            raise shorter(path, begin + done)
-        done += count
-
-
-def shorter(path: Path, end: int) -> BundleError:
-    what = f"the source changed while it was read: it ends at byte {end}"
-    return BundleError(what, where=str(path), hint="Build again")

@@ -22,7 +22,8 @@ from toolkit.engine.actions import MAKERS, jobs_of
 from toolkit.engine.copying import clone, copy, write
 from toolkit.engine.digests import CHUNK, Copied, proved_sha256
 from toolkit.engine.journal import Done
-from toolkit.engine.reader import Range, Sources, fill
+from toolkit.engine.ranges import Range, fill
+from toolkit.engine.reader import Sources
 from toolkit.errors import BundleError
 from toolkit.numerics.fidelity import Report
 from toolkit.plan.measure import Measured

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from toolkit.engine.copying import clone
-from toolkit.engine.reader import Range
+from toolkit.engine.ranges import Range
 from toolkit.errors import BundleError
 
 _RESERVE = 8 << 20  # JSON files, journal, directories

@@ -15,7 +15,8 @@ from tests.helpers import write_checkpoint
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.engine import reader as reader_module
 from toolkit.engine.actions import MAKERS, jobs_of
-from toolkit.engine.reader import Range, Sources, read
+from toolkit.engine.ranges import Range, read
+from toolkit.engine.reader import Sources
 from toolkit.errors import CheckpointError
 from toolkit.plan.types import Action, ShardPlan, Slice
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.engine.reader import Range
+from toolkit.engine.ranges import Range
 from toolkit.numerics.fidelity import Report
 from toolkit.plan.types import Action, ActionKind, ShardPlan
 
