@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.engine.ranges import Range, shorter
-from toolkit.engine.sha256 import EMPTY, two_digests
+from toolkit.engine.ranges import Range, mapped
+from toolkit.engine.sha256 import EMPTY, TwoDigests, two_digests
 from toolkit.errors import BundleError
 
 CHUNK = 1 << 18  # small enough to be compared and hashed from the processor's cache
@@ -40,32 +40,36 @@ def sha256_of(file: Range, tick: Tick) -> str:
     return digest.hexdigest()
 
 
-def proved_sha256(file: Range, copied: Iterable[Copied], source: Range | None, tick: Tick) -> tuple[str, str | None]:
+def proved_sha256(file: Range, copied: Sequence[Copied], source: Range | None, tick: Tick) -> tuple[str, str | None]:
     """Hex SHA-256 of ``file`` and that of ``source``; ``copied`` ranges are compared with their sources meanwhile.
 
     ``copied`` are in the order in which they stand; those that lie in ``source`` one behind the other are read once for
     both. ``tick`` gets the bytes of both files. Raises ``BundleError`` with the first byte that differs.
     """
-    digests, position = two_digests(), source.begin if source else 0
-    for begin, end, part in _segments(file, copied):
-        if part is None:
-            for data in _chunks(file, begin, end, tick):
-                digests.update(data, EMPTY)
-            continue
-        ours = source is not None and part.source.descriptor == source.descriptor and part.source.begin >= position
-        if ours and source is not None:
-            for data in _chunks(source, position, part.source.begin, tick):
-                digests.update(EMPTY, data)
-            position = part.source.end
+    digests, at, position = two_digests(), file.begin, source.begin if source else 0
+    for part in copied:
+        ours = source is not None and _is_ahead(part.source, source, position)
+        gap = _chunks(source, position, part.source.begin, tick) if ours and source is not None else iter(())
+        _update(digests, _chunks(file, at, part.at, tick), gap)
+        at = part.at + part.source.size
         wanted = _chunks(part.source, part.source.begin, part.source.end, tick if ours else _nothing)
-        for at, data, other in zip(range(begin, end, CHUNK), _chunks(file, begin, end, tick), wanted, strict=True):
-            _compare(data, other, file, at)
+        for begin, data, other in zip(range(part.at, at, CHUNK), _chunks(file, part.at, at, tick), wanted, strict=True):
+            _compare(data, other, file, begin)
             digests.update(data, other if ours else EMPTY)
-    if source is not None:
-        for data in _chunks(source, position, source.end, tick):
-            digests.update(EMPTY, data)
+        position = part.source.end if ours else position
+    rest = _chunks(source, position, source.end, tick) if source is not None else iter(())
+    _update(digests, _chunks(file, at, file.end, tick), rest)
     first, second = digests.hexdigests()
     return first, second if source is not None else None
+
+
+def _is_ahead(part: Range, source: Range, position: int) -> bool:
+    return part.descriptor == source.descriptor and part.begin >= position
+
+
+def _update(digests: TwoDigests, first: Iterator[Bytes], second: Iterator[Bytes]) -> None:
+    for one, other in zip_longest(first, second, fillvalue=EMPTY):
+        digests.update(one, other)
 
 
 def _chunks(file: Range, begin: int, end: int, tick: Tick) -> Iterator[Bytes]:
@@ -78,19 +82,6 @@ def _chunks(file: Range, begin: int, end: int, tick: Tick) -> Iterator[Bytes]:
         tick(last - first)
 
 
-def mapped(file: Range, begin: int, end: int) -> Bytes:
-    """Bytes ``begin`` up to ``end`` of a file as the page cache has them; ``BundleError`` for one that was cut short.
-
-    A file that is cut short between that look at its length and the use of the bytes ends the process (SIGBUS).
-    """
-    if os.fstat(file.descriptor).st_size < end:
-        raise shorter(file.path, begin)
-    offset = begin // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-    flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-    window = mmap.mmap(file.descriptor, end - offset, flags=flags, prot=mmap.PROT_READ, offset=offset)
-    return np.frombuffer(window, np.uint8)[begin - offset :]
-
-
 def _nothing(count: int) -> None:
     pass
 
@@ -99,18 +90,6 @@ def _compare(data: Bytes, wanted: Bytes, file: Range, at: int) -> None:
     if not np.array_equal(data, wanted):
         byte = at + int(np.flatnonzero(data != wanted)[0])
         raise BundleError(f"byte {byte} differs from its source", where=str(file.path), hint="Build again")
-
-
-def _segments(file: Range, copied: Iterable[Copied]) -> Iterator[tuple[int, int, Copied | None]]:
-    """The whole file as pieces that have a source and pieces that have none."""
-    begin = file.begin
-    for part in copied:
-        if part.at > begin:
-            yield begin, part.at, None
-        begin = part.at + part.source.size
-        yield part.at, begin, part
-    if file.end > begin:
-        yield begin, file.end, None
 
 
 def published_sha256(path: Path) -> str | None:
