@@ -33,6 +33,8 @@ def test_build_then_nothing_to_do(trtkit: Run, tmp_path: Path) -> None:
         "made": False,
         "reused_shards": 0,
         "verified": {"keep": 213},
+        "fidelity": {},
+        "engine": None,
         "identity": identity,
     }
 
@@ -121,20 +123,101 @@ def test_fetch_of_a_refused_target_builds_nothing(trtkit: Run, hub: HubStandIn, 
     assert list(tmp_path.iterdir()) == [], "nothing is downloaded for it either"
 
 
-def test_fetch_of_what_is_not_built_yet_downloads_nothing(trtkit: Run, hub: HubStandIn, tmp_path: Path) -> None:
-    result = trtkit("engine", *on_hub(tmp_path / "out"), "--set", "target.gpu=h100", "--fetch")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith(
-        "error: target: the plan asks to transcode tensors, which trtkit plans but does not"
+def test_a_transcode_says_what_it_lost(trtkit: Run, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    argv = ("engine", RECIPE, "--set", f"engine.output={output}", *B200, "--set", "target.gpu=h100")
+    result = trtkit(*argv)
+    assert (result.exit_code, result.stderr) == (0, "")
+    total = Bundle.open(output).manifest["fidelity"]["totals"]["transcode"]
+    first, second = result.stdout.splitlines()
+    assert first == f"{output}: built and verified, tensors: 24 dequantize, 96 drop, 69 keep, 24 transcode"
+    assert second == (
+        f"  NVFP4 to MXFP4: {total['exact_blocks']:,} of {total['blocks']:,} blocks exact "
+        f"({100 * total['exact_blocks'] / total['blocks']:.2f} %), relative RMS {total['relative_rms']:.5f}"
     )
-    assert list(tmp_path.iterdir()) == []
+    assert json.loads(trtkit(*argv, "--json").stdout)["fidelity"] == {"transcode": total}
 
 
-def test_what_is_planned_and_not_built_yet_is_one_line(trtkit: Run, tmp_path: Path) -> None:
-    result = trtkit("engine", RECIPE, "--set", f"engine.output={tmp_path / 'out'}", *B200, "--set", "target.gpu=h100")
-    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
-    assert "the plan asks to transcode tensors" in result.stderr
-    assert list(tmp_path.iterdir()) == []
+def test_check_reads_a_bundle_that_has_nothing_else(trtkit: Run, sample: Path, tmp_path: Path) -> None:
+    source, output, moved = tmp_path / "source", tmp_path / "out", tmp_path / "moved"
+    shutil.copytree(sample, source)
+    assert (
+        trtkit("engine", RECIPE, "--set", f"checkpoint.path={source}", "--set", f"engine.output={output}").exit_code
+        == 0
+    )
+    shutil.rmtree(source)
+    output.rename(moved)
+    files = Bundle.open(moved).manifest["files"]
+    nbytes = sum(path.stat().st_size for path in moved.rglob("*") if path.is_file() and path.name != "engine.json")
+    result = trtkit("engine", "--check", str(moved))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        f"{moved}: {len(files)} files, {nbytes:,} bytes: each has the SHA-256 that the build recorded, none is missing "
+        "or extra. The source was not read\n"
+    )
+    document = json.loads(trtkit("engine", "--check", str(moved), "--json").stdout)
+    manifest = Bundle.open(moved).manifest
+    assert document == {
+        "bundle": str(moved),
+        "sound": True,
+        "files": len(files),
+        "nbytes": nbytes,
+        **{key: manifest[key] for key in ("created", "identity", "verified")},
+    }
+
+
+def edit_shard(folder: Path) -> str:
+    path = folder / "checkpoint" / "model-00002-of-00003.safetensors"
+    overwrite(path, path.stat().st_size - 3, b"\x77")
+    return "checkpoint/model-00002-of-00003.safetensors is not what was built"
+
+
+def edit_config(folder: Path) -> str:
+    path = folder / "checkpoint" / "config.json"
+    path.write_text(path.read_text().replace("2048", "2049").replace("256", "257"))
+    return "checkpoint/config.json is not what was built"
+
+
+def edit_manifest(folder: Path) -> str:
+    path = folder / "engine.json"
+    path.write_text(path.read_text().replace('"verdict": "loads"', '"verdict": "after-change"'))
+    return "engine.json is not what was built"
+
+
+def add_file(folder: Path) -> str:
+    (folder / "checkpoint" / "notes.txt").write_text("mine")
+    return "checkpoint/notes.txt was not built"
+
+
+@pytest.mark.parametrize("edit", [edit_shard, edit_config, edit_manifest, add_file])
+def test_check_names_what_was_edited_by_hand(trtkit: Run, tmp_path: Path, edit: Callable[[Path], str]) -> None:
+    output = tmp_path / "out"
+    assert trtkit("engine", RECIPE, "--set", f"engine.output={output}").exit_code == 0
+    what = edit(output)
+    result = trtkit("engine", "--check", str(output))
+    hint = f"Delete {output} and type: trtkit engine RECIPE"
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"error: {output}: {what}. {hint}\n")
+    again = trtkit("engine", RECIPE, "--set", f"engine.output={output}")
+    if edit is add_file:
+        assert again.stdout == f"{output}: nothing changed since it was built; nothing to do\n", "it is the user's"
+        return
+    assert again.exit_code == 0
+    assert again.stdout.startswith(f"{output}: built and verified")
+    assert trtkit("engine", "--check", str(output)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ((), "Missing argument 'RECIPE'"),
+        ((RECIPE, "--check", "out"), "--check takes a bundle's folder and neither RECIPE nor"),
+        (("--check", "out", "--fetch"), "--check takes a bundle's folder and neither RECIPE nor"),
+    ],
+)
+def test_arguments_that_do_not_fit(trtkit: Run, argv: tuple[str, ...], said: str) -> None:
+    result = trtkit("engine", *argv)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
 
 
 def damage_truncate(folder: Path) -> str:

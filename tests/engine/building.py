@@ -5,21 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from toolkit import recipe as recipes
-from toolkit.checkpoint.census import take_census
 from toolkit.checkpoint.files import sha256_file
-from toolkit.checkpoint.source import Checkpoint
 from toolkit.engine.build import Built, build
-from toolkit.plan import make_plan
+from toolkit.plan.source import open_planned
 
 B200 = ("target.runtime=tensorrt-llm", "target.release=1.2.1", "target.gpu=b200")
 
 
-def run(root: Path, output: Path, *overrides: str, progress: object = None) -> Built:
+def run(root: Path, output: Path, *overrides: str, progress: object = None, workers: int | None = None) -> Built:
     recipe = recipes.load(root / "recipes/tiny-gpt-oss/cpu.yaml", (f"engine.output={output}", *overrides))
-    assert recipe.checkpoint.path is not None
-    with Checkpoint.open(recipe.checkpoint.path) as source:
-        plan = make_plan(recipe, take_census(source))
-        return build(recipe, plan, source, progress or (lambda done, total: None))  # type: ignore[arg-type]
+    source, plan = open_planned(recipe)
+    with source:
+        return build(recipe, plan, source, progress or (lambda done, total: None), workers=workers)  # type: ignore[arg-type]
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -41,7 +41,7 @@ def interrupted(root: Path, tmp_path: Path, shards: list[str]) -> Path:
     """An output whose build for B200 ended after the first shard."""
     output = tmp_path / "out"
     with pytest.raises(Crash):
-        run(root, output, *B200, progress=crash_after_first_shard(output, shards[0]))
+        run(root, output, *B200, progress=crash_after_first_shard(output, shards[0]), workers=1)
     return output
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tests.inspection.variants import GPT_OSS, made
 from tests.plan.cases import B200, cpu_recipe
 from toolkit.engine.identity import Identity
+from toolkit.engine.reader import Sources
 from toolkit.models.layout import Layout
 from toolkit.plan.source import open_planned
 from toolkit.recipe import Recipe
@@ -17,8 +18,9 @@ from toolkit.recipe import Recipe
 
 def identity(recipe: Recipe) -> Identity:
     source, plan = open_planned(recipe)
-    with source:
-        return Identity.of(recipe, plan, source)
+    origins = {action.origin for action in plan.actions if action.origin is not None}
+    with source, Sources.of(recipe, source, origins) as sources:
+        return Identity.of(recipe, plan, sources)
 
 
 def stamp(folder: Path, seconds: int) -> None:

@@ -1,9 +1,9 @@
 """Carry out a ``Plan``: source checkpoint → verified engine bundle.
 
-A bundle grows in a folder beside the output (``Places``). Each shard is written beside its name and renamed, then noted
-in a journal, so that a killed build goes on with the first unfinished shard; shards of an earlier bundle that would
-come out the same are linked in. A verification pass reads everything back; only then is the manifest written and the
-folder renamed to its name.
+A bundle grows in a folder beside the output (``Places``). Threads write and prove its shards beside their names; this
+thread syncs, renames and notes each in a journal, so that a killed build goes on with the first unfinished shard. A
+shard of an earlier bundle that would come out the same is linked in. Sources are hashed meanwhile. The manifest is
+written last, and the folder renamed to its name.
 """
 
 from __future__ import annotations
@@ -14,36 +14,33 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from toolkit.checkpoint.files import copy_atomic, sha256_file, sync_folder, write_atomic
+from toolkit.checkpoint.files import copy_atomic, sync_folder, write_atomic
 from toolkit.checkpoint.source import Checkpoint
-from toolkit.engine.bundle import (
-    CHECKPOINT,
-    LLM_ARGS,
-    MANIFEST,
-    RECIPE,
-    SCHEMA_VERSION,
-    Bundle,
-    files_in,
-    read_manifest,
-)
+from toolkit.engine.bundle import CHECKPOINT, LLM_ARGS, MANIFEST, RECIPE, Bundle, files_in, read_manifest
+from toolkit.engine.compiled import TIMING_CACHE, EngineCommand
+from toolkit.engine.digests import sha256_path
 from toolkit.engine.identity import Identity, origin
+from toolkit.engine.inputs import check_inputs, check_published, hashed
+from toolkit.engine.journal import JOURNAL, Done, Journal
 from toolkit.engine.lock import locked
+from toolkit.engine.manifest import manifest_of
 from toolkit.engine.places import Places
-from toolkit.engine.shards import verify_shard, write_shard
-from toolkit.engine.versions import versions
+from toolkit.engine.reader import Sources
+from toolkit.engine.shards import make_shard, part_of, planned_size
+from toolkit.engine.space import check_space
+from toolkit.engine.workers import Tick, processors, run_tasks
 from toolkit.errors import BundleError, PlanError
 from toolkit.plan.source import refuse_refused
 from toolkit.plan.types import Plan, ShardPlan
 from toolkit.recipe import Recipe
 
-JOURNAL = "build.json"
-BUILT = {"keep", "dequantize", "drop"}
+MOST_WORKERS = 8  # each holds a few parts of tensors in memory
 Progress = Callable[[int, int], None]
 
 
@@ -56,32 +53,35 @@ class Built:
     reused: int = 0
 
 
-def check_buildable(plan: Plan) -> None:
-    """Raises ``PlanError`` for a refused plan, and for one with an action that ``build`` does not carry out."""
-    refuse_refused(plan)
-    if unbuilt := sorted(set(plan.counts()) - BUILT):
-        what = f"the plan asks to {', '.join(unbuilt)} tensors, which trtkit plans but does not build yet"
-        hint = "Type: trtkit plan, and choose a target that needs only BF16 attention"
-        raise PlanError(what, where="target", hint=hint)
-
-
-def build(recipe: Recipe, plan: Plan, source: Checkpoint, progress: Progress = lambda done, total: None) -> Built:
+def build(
+    recipe: Recipe,
+    plan: Plan,
+    source: Checkpoint,
+    progress: Progress = lambda done, total: None,
+    *,
+    workers: int | None = None,
+) -> Built:
     """Build ``recipe.engine.output`` from ``source`` as planned.
 
-    ``progress`` gets bytes done and in all (written, then verified). Raises ``PlanError`` for a refused plan,
-    ``CheckpointError`` for a damaged source, ``BundleError`` when the output is something else, another build is at
-    work there, or the disk says no; an unfinished build is kept for the next call.
+    ``progress`` gets bytes done and in all (sources hashed, shards written, shards read back), on this thread.
+    ``workers`` is the number of threads, by default one for each processor, up to ``MOST_WORKERS``. Raises
+    ``PlanError`` for a refused plan, ``CheckpointError`` for a damaged source, ``BundleError`` when the output is
+    something else, another build is at work there, the disk is too small or says no, or the source changes meanwhile;
+    an unfinished build is kept for the next call.
     """
-    check_buildable(plan)
+    refuse_refused(plan)
     if plan.predicted:
         raise PlanError("the plan is a prediction, not read from headers", hint="Download the checkpoint first")
     places = Places.of(recipe.engine.output)
-    tokenizer = recipe.checkpoint.tokenizer
+    section = recipe.checkpoint
     try:
-        places.check((source.folder, *([tokenizer] if tokenizer else [])))
+        places.check(tuple(p for p in (source.folder, section.tokenizer, section.bf16, section.input_scales) if p))
         places.output.parent.mkdir(parents=True, exist_ok=True)
-        with locked(places.lock):
-            return _Build(recipe, plan, source, places, progress).run()
+        origins = {action.origin for action in plan.actions if action.origin is not None}
+        with locked(places.lock) as lock, Sources.of(recipe, source, origins) as sources:
+            return _Build(
+                recipe, plan, sources, places, progress, workers or min(processors(), MOST_WORKERS), lock
+            ).run()
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         needs = f"The bundle needs {plan.output_bytes:,} bytes there; make room and build again"
@@ -92,14 +92,44 @@ def build(recipe: Recipe, plan: Plan, source: Checkpoint, progress: Progress = l
         ) from None
 
 
-class _Build:
-    """One run; its folders, finished shards and byte count."""
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A shard that is whole and verified; ``reused`` where it stands under its name already."""
 
-    def __init__(self, recipe: Recipe, plan: Plan, source: Checkpoint, places: Places, progress: Progress) -> None:
-        self.recipe, self.plan, self.source, self.places, self.progress = recipe, plan, source, places, progress
-        self.identity = Identity.of(recipe, plan, source)
-        self.finished: set[str] = set()
-        self.done_bytes = 0
+    file: str
+    done: Done
+    reused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A source file that was looked through; ``sha256`` is None where the shard of its name brings it."""
+
+    file: str
+    sha256: str | None
+
+
+class _Build:
+    """One run; its folders, its journal and its byte count."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        plan: Plan,
+        sources: Sources,
+        places: Places,
+        progress: Progress,
+        workers: int,
+        lock: int,
+    ) -> None:
+        self.recipe, self.plan, self.sources, self.places = recipe, plan, sources, places
+        self.progress, self.workers, self.lock = progress, workers, lock
+        self.identity = Identity.of(recipe, plan, sources)
+        self.command = EngineCommand.of(plan, recipe.engine.output)
+        self.journal = Journal(weights=self.identity.weights)
+        self.sizes = {shard.file: planned_size(shard, sources) for shard in plan.shards}
+        self.same = {shard.file for shard in plan.shards if shard.unchanged}
+        self.done_bytes = self.total_bytes = self.reused = 0
 
     def run(self) -> Built:
         self._recover()
@@ -108,28 +138,20 @@ class _Build:
         if self._whole(self.places.partial) is None:
             self._make()
         else:
-            self.finished = {shard.file for shard in self.plan.shards}
-        reused = len(self.finished)
+            self.reused = len(self.plan.shards)
         self._swap()
-        return Built(Bundle.open(self.places.output), made=True, reused=reused)
+        return Built(Bundle.open(self.places.output), made=True, reused=self.reused)
 
     def _make(self) -> None:
         self._resume()
-        written = {shard.file for shard in self.plan.shards} - self.finished
-        for shard in self.plan.shards:
-            if shard.file in written:
-                self._write(shard)
-            else:
-                self._advance(shard.nbytes)
+        self._check_space()
+        tasks, self.total_bytes = self._tasks()
+        run_tasks(tasks, self.workers, self._finished, self._advance)
         self._write_small_files()
-        digests = {f"{CHECKPOINT}/{shard.file}": self._verified(shard) for shard in self.plan.shards}
-        self._write_manifest(digests)
-        self.finished -= written
+        if self.command is not None and self.command.tool is not None:
+            self.command.run(self.places.partial, self.places.output / TIMING_CACHE, self.lock)
+        self._write_manifest()
         Bundle.open(self.places.partial)
-
-    def _advance(self, count: int) -> None:
-        self.done_bytes += count
-        self.progress(self.done_bytes, 2 * self.plan.output_bytes)
 
     def _recover(self) -> None:
         """Finish or undo a swap that a crash cut in two."""
@@ -139,71 +161,115 @@ class _Build:
         remove(old)
 
     def _whole(self, folder: Path) -> Bundle | None:
-        """The finished bundle in ``folder``, if it is the one to be built."""
+        """The finished bundle in ``folder``, if it is the one to be built and nobody changed it."""
         try:
             bundle = Bundle.open(folder)
+            if bundle.manifest["identity"] != self.identity.whole:
+                return None
+            bundle.check_files(bundle.touched)
         except BundleError:
             return None
-        return bundle if bundle.manifest["identity"] == self.identity.whole else None
+        can_compile = self.command is not None and self.command.tool is not None
+        return None if can_compile and not bundle.manifest["engine"]["compiled"] else bundle
 
     def _resume(self) -> None:
         """Keep the shards that an earlier run of the same weights finished, else take them from the old bundle."""
-        self.finished = self._journalled()
-        if not self.finished:
-            remove(self.places.partial)
+        partial = self.places.partial
+        self.journal = Journal.read(partial, self.identity.weights, self.places.checkpoint)
+        if not self.journal.shards:
+            remove(partial)
         self.places.checkpoint.mkdir(parents=True, exist_ok=True)
-        self._note()
-        wanted = {f"{CHECKPOINT}/{name}" for name in self.finished} | {JOURNAL}
-        for name in files_in(self.places.partial) - wanted:
-            (self.places.partial / name).unlink()
-        if not self.finished:
+        self.journal.write(partial)
+        for name in files_in(partial) - {f"{CHECKPOINT}/{name}" for name in self.journal.shards} - {JOURNAL}:
+            (partial / name).unlink()
+        if not self.journal.shards:
             self._link_old_shards()
-
-    def _journalled(self) -> set[str]:
-        try:
-            state = json.loads((self.places.partial / JOURNAL).read_bytes())
-            same, names = state["weights"] == self.identity.weights, state["finished"]
-            return {str(name) for name in names if same and (self.places.checkpoint / name).is_file()}
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return set()
 
     def _link_old_shards(self) -> None:
         output = self.places.output
         try:
-            if read_manifest(output)["weights"] != self.identity.weights:
+            manifest = read_manifest(output)
+            if manifest["weights"] != self.identity.weights:
                 return
             for shard in self.plan.shards:
+                done = Done.of(shard, manifest)
                 os.link(output / CHECKPOINT / shard.file, self.places.checkpoint / shard.file)
-                self.finished.add(shard.file)
-        except (BundleError, OSError):
+                self.journal.shards[shard.file] = done
+                if done.source is not None:
+                    self.journal.sources[shard.file] = done.source
+        except (BundleError, KeyError, OSError):
             # no bundle, a shard missing, or a file system without links: what is not finished is written
             return
 
-    def _write(self, shard: ShardPlan) -> None:
-        write_shard(shard, self.source, self.places.checkpoint / shard.file, self._advance)
-        self.finished.add(shard.file)
-        self._note()
+    def _check_space(self) -> None:
+        missing = [shard.file for shard in self.plan.shards if shard.file not in self.journal.shards]
+        clonable = [self.sources.main.file(name) for name in missing if name in self.same]
+        check_space(self.places.partial, sum(self.sizes[name] for name in missing), clonable)
 
-    def _note(self) -> None:
-        state = {"weights": self.identity.weights, "finished": sorted(self.finished)}
-        write_atomic(self.places.partial / JOURNAL, json.dumps(state).encode())
+    def _tasks(self) -> tuple[list[Callable[[Tick], _Made | _Read]], int]:
+        """A source file and the shard of its name one after the other; and the bytes that all of them read or write."""
+        used: dict[str, dict[str, None]] = {}
+        for action in self.plan.actions:
+            for name in action.inputs:
+                used.setdefault(self.sources.main.info(name).shard, {})[name] = None
+        tasks, total = list[Callable[[Tick], _Made | _Read]](), 0
+        shards = {shard.file: shard for shard in self.plan.shards}
+        originals = {name: self.sources.main.file(name).size for name in self.sources.main.checkpoint.shards}
+        for name in dict.fromkeys((*originals, *shards)):
+            if name in originals:
+                tasks.append(partial(self._read, name, tuple(used.get(name, ()))))
+                total += 0 if name in self.same or name in self.journal.sources else originals[name]
+            if name in shards:
+                tasks.append(partial(self._shard, shards[name]))
+                total += 2 * self.sizes[name]
+        return tasks, total
 
-    def _verified(self, shard: ShardPlan) -> str:
-        """The shard's SHA-256. One that fails is written once more: it may come from an interrupted run."""
-        target, before = self.places.checkpoint / shard.file, self.done_bytes
-        try:
-            return verify_shard(shard, self.source, target, self._advance)
-        except BundleError:
-            target.unlink(missing_ok=True)
-            self.finished.discard(shard.file)
-            write_shard(shard, self.source, target, lambda _: None)
-            self.done_bytes = before
-            return verify_shard(shard, self.source, target, self._advance)
+    def _read(self, name: str, used: tuple[str, ...], tick: Tick) -> _Read:
+        """Only what no shard of the same name reads anyway is hashed here."""
+        source = self.sources.main
+        check_inputs(used, source)
+        known = name in self.sizes or name in self.journal.sources
+        return _Read(name, None if known else hashed(source.file(name), tick))
+
+    def _shard(self, shard: ShardPlan, tick: Tick) -> _Made:
+        target = self.places.checkpoint / shard.file
+        if (done := self.journal.shards.get(shard.file)) is not None:
+            if sha256_path(target, lambda _: None) == done.sha256:
+                tick(2 * done.size)
+                return _Made(shard.file, done, reused=True)
+            target.unlink()
+        done = make_shard(shard, self.sources, target, tick)
+        if done.source is not None:
+            check_published(self.sources.main.file(shard.file), done.source)
+        return _Made(shard.file, done)
+
+    def _finished(self, result: _Made | _Read) -> None:
+        if isinstance(result, _Made):
+            if not result.reused:
+                self._place(result)
+            self.reused += result.reused
+            if result.done.source is not None:
+                self.journal.sources[result.file] = result.done.source
+        elif result.sha256 is not None:
+            self.journal.sources[result.file] = result.sha256
+        self.journal.write(self.places.partial)
+
+    def _place(self, made: _Made) -> None:
+        target = self.places.checkpoint / made.file
+        with part_of(target).open("rb") as file:
+            os.fsync(file.fileno())
+        part_of(target).replace(target)
+        sync_folder(target.parent)
+        self.journal.shards[made.file] = made.done
+
+    def _advance(self, count: int) -> None:
+        self.done_bytes += count
+        self.progress(self.done_bytes, self.total_bytes)
 
     def _write_small_files(self) -> None:
         folder = self.places.checkpoint
         for copy in self.plan.copies:
-            copy_atomic(origin(copy, self.recipe, self.source), folder / copy.file)
+            copy_atomic(origin(copy, self.recipe, self.sources.main.checkpoint), folder / copy.file)
         for name, value in self.plan.json_files.items():
             write_atomic(folder / name, json_bytes(value))
         write_atomic(self.places.partial / RECIPE, self.recipe.absolute().to_yaml().encode())
@@ -211,52 +277,13 @@ class _Build:
             text = yaml.safe_dump(dict(self.plan.llm_args), sort_keys=False)
             write_atomic(self.places.partial / LLM_ARGS, text.encode())
 
-    def _write_manifest(self, digests: dict[str, str]) -> None:
-        files = {}
-        for name in sorted(self._planned_files()):
-            path = self.places.partial / name
-            files[name] = {"size": path.stat().st_size, "sha256": digests.get(name) or sha256_file(path)}
-        sources = {name: sha256_file(self.source.path(name)) for name in self.source.shards}
-        kept = [shard.file for shard in self.plan.shards if shard.unchanged]
-        if Identity.of(self.recipe, self.plan, self.source) != self.identity or any(
-            digests[f"{CHECKPOINT}/{name}"] != sources[name] for name in kept
-        ):
-            raise BundleError("the source changed while it was read", where=str(self.source.folder), hint="Build again")
-        small = {copy.file: sha256_file(origin(copy, self.recipe, self.source)) for copy in self.plan.copies}
-        rewritten = {name: self.source.path(name) for name in self.plan.json_files}
-        small |= {name: sha256_file(path) for name, path in rewritten.items() if path.is_file()}
-        write_atomic(self.places.partial / MANIFEST, json_bytes(self._manifest(files, {**sources, **small})))
-
-    def _planned_files(self) -> set[str]:
-        names = {shard.file for shard in self.plan.shards} | {copy.file for copy in self.plan.copies}
-        names |= set(self.plan.json_files)
-        top = {RECIPE} | ({LLM_ARGS} if self.plan.llm_args is not None else set())
-        return {f"{CHECKPOINT}/{name}" for name in names} | top
-
-    def _manifest(self, files: dict[str, dict[str, Any]], sources: dict[str, str]) -> dict[str, Any]:
-        plan, checkpoint = self.plan, self.recipe.checkpoint
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "identity": self.identity.whole,
-            "weights": self.identity.weights,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "name": self.recipe.name,
-            "target": plan.target,
-            "verdict": plan.verdict,
-            "plan_sha256": plan.digest,
-            "reasons": plan.reasons,
-            "actions": [
-                {"kind": a.kind, "inputs": a.inputs, "output": a.output, "reason": a.reason} for a in plan.actions
-            ],
-            "source": {
-                "repo": checkpoint.repo,
-                "revision": checkpoint.revision,
-                "files": {name: {"sha256": digest} for name, digest in sorted(sources.items())},
-            },
-            "files": files,
-            "verified": plan.counts(),
-            "versions": versions(),
-        }
+    def _write_manifest(self) -> None:
+        """Last of all, and only of sources that are still those that were read."""
+        content = manifest_of(self.recipe, self.plan, self.sources, self.identity, self.journal, self.places.partial)
+        if Identity.of(self.recipe, self.plan, self.sources) != self.identity:
+            where = str(self.sources.main.checkpoint.folder)
+            raise BundleError("the source changed while it was read", where=where, hint="Build again")
+        write_atomic(self.places.partial / MANIFEST, json_bytes(content))
 
     def _swap(self) -> None:
         """Put the new bundle in place; an old one stays readable until then and goes afterwards."""

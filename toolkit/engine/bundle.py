@@ -1,23 +1,26 @@
 """The engine bundle on disk: a folder that is whole exactly when it has its manifest, ``engine.json``.
 
-engine.json    manifest, written last: target, actions, SHA-256 of every source and output file, versions
+engine.json    manifest, written last: target, actions, SHA-256 of every source and output file, versions, a seal
 recipe.yaml    the resolved recipe
 llm_args.yaml  LLM(...) arguments (runtime tensorrt-llm)
-checkpoint/    what the runtime loads
+checkpoint/    what the runtime loads, or a TensorRT-LLM checkpoint for trtllm-build
+engine/        the compiled engine, its log and timing cache beside it (backend tensorrt, where trtllm-build is)
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from toolkit import recipe as recipes
-from toolkit.checkpoint.files import sha256_file
+from toolkit.engine.digests import sha256_path
+from toolkit.engine.workers import Tick, processors, run_tasks
 from toolkit.errors import BundleError, RecipeError
 
 MANIFEST = "engine.json"
@@ -25,6 +28,7 @@ RECIPE = "recipe.yaml"
 LLM_ARGS = "llm_args.yaml"
 CHECKPOINT = "checkpoint"
 SCHEMA_VERSION = 1
+SEAL = "manifest_sha256"
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,37 @@ class Bundle:
     def tokenizer_dir(self) -> Path:
         return self.folder / CHECKPOINT
 
-    def check(self, progress: Callable[[int], None] | None = None) -> None:
-        """Read every file and compare its SHA-256; raises ``BundleError`` naming the first that differs or is extra."""
-        files = self.manifest["files"]
-        if extra := files_in(self.folder) - set(files) - {MANIFEST}:
+    def check(self, progress: Tick = lambda done: None) -> None:
+        """Read every file and compare its SHA-256 with the manifest's; needs nothing but the bundle.
+
+        ``progress`` gets the bytes read since its last call. Raises ``BundleError`` naming a file that differs or is
+        extra, or the manifest where it is not as the build left it.
+        """
+        if extra := files_in(self.folder) - set(self.manifest["files"]) - {MANIFEST}:
             raise BundleError(f"{min(extra)} was not built", where=str(self.folder), hint=_rebuild(self.folder))
-        for name, entry in files.items():
-            if sha256_file(self.folder / name, progress) != entry["sha256"]:
-                raise BundleError(f"{name} is not what was built", where=str(self.folder), hint=_rebuild(self.folder))
+        self.check_files(set(self.manifest["files"]), progress)
+
+    def check_files(self, names: set[str], progress: Tick = lambda done: None) -> None:
+        """As ``check``, of the manifest and the files ``names``."""
+        if SEAL in self.manifest and self.manifest != sealed(self.manifest):
+            raise BundleError(f"{MANIFEST} is not what was built", where=str(self.folder), hint=_rebuild(self.folder))
+        tasks = [partial(self._check_file, name) for name in self.manifest["files"] if name in names]
+        run_tasks(tasks, processors(), lambda _: None, progress)
+
+    def _check_file(self, name: str, tick: Tick) -> None:
+        if sha256_path(self.folder / name, tick) != self.manifest["files"][name]["sha256"]:
+            raise BundleError(f"{name} is not what was built", where=str(self.folder), hint=_rebuild(self.folder))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all files but the manifest."""
+        return sum(entry["size"] for entry in self.manifest["files"].values())
+
+    @property
+    def touched(self) -> set[str]:
+        """Files that may not be as they were built: all but the shards that were not written since."""
+        files = self.manifest["files"].items()
+        return {name for name, entry in files if (self.folder / name).stat().st_mtime_ns != entry.get("mtime_ns")}
 
 
 class _File(BaseModel):
@@ -122,6 +149,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         what = f"the manifest has schema {version}, not {SCHEMA_VERSION}"
         raise BundleError(what, where=str(path), hint=_rebuild(folder))
     return manifest
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """``manifest`` with the SHA-256 of all else in it, which shows a change by hand."""
+    content = {key: value for key, value in manifest.items() if key != SEAL}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return {**content, SEAL: hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def files_in(folder: Path) -> set[str]:

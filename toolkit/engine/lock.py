@@ -12,11 +12,14 @@ from toolkit.errors import BundleError
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``; the kernel lets go of it when the process ends, however it ends."""
+def locked(path: Path) -> Iterator[int]:
+    """Hold the lock file ``path``; the kernel lets go of it when the process ends, however it ends.
+
+    Yields the descriptor: a process that inherits it holds the lock with us, until it ends as well.
+    """
     descriptor = _acquire(path)
     try:
-        yield
+        yield descriptor
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)

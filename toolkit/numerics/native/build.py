@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SOURCES = (FOLDER / "kernels.c", FOLDER / "lanes.h")
+SOURCES = (FOLDER / "kernels.c", FOLDER / "lanes.h", FOLDER / "sha256.h")
 LIBRARY = FOLDER / ("kernels.dll" if sys.platform == "win32" else "kernels.so")
 FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra")
 PREFERRED = ("cc", "gcc", "clang")

@@ -451,6 +451,8 @@ TARGET_END
 
 #endif
 
+#include "sha256.h"
+
 /* What a caller may ask for */
 
 API const char *trtkit_source(void)
