@@ -17,7 +17,7 @@ from toolkit import recipe
 from toolkit.checkpoint.census import Census
 from toolkit.models.known import predicted_census
 from toolkit.plan import Plan, make_plan
-from toolkit.plan.describe import describe
+from toolkit.plan.describe import describe, doubts
 from toolkit.trtllm import load_targets
 
 ROOT = Path(__file__).parents[1]
@@ -65,8 +65,9 @@ def golden(model: str, release: str) -> str:
 
 def word(plan: Plan) -> str:
     """One cell of the matrix: the verdict, ``lossy`` and ``contested`` where they hold."""
-    doubts = [name for name, holds in (("lossy", plan.lossy), ("contested", plan.contested)) if holds]
-    return WORDS[plan.verdict] + (f" ({', '.join(doubts)})" if doubts else "")
+    said = [word for word in doubts(plan) if word != "not exactly"]
+    names = [*(["lossy"] if plan.lossy else []), *said]
+    return WORDS[plan.verdict] + (f" ({', '.join(names)})" if names else "")
 
 
 def matrix() -> str:
@@ -76,6 +77,7 @@ def matrix() -> str:
         "",
         f"What `trtkit plan` says of one GPU of each kind, facts as of {load_targets().checked}. *As it is*: the",
         "published files load. *After a change*: the one that the plan lists. *Lossy*: that change is not exact.",
+        "*Unverified*, *expected*: the release should have the loader; the plan prints the command that settles it.",
         "*Contested*: the kernel is in the code, but open issues report that it fails. *No* has its reason and ways",
         "out in the plan of that cell: `tests/plan/goldens/` holds them all. Nothing here was run on a GPU.",
         "Made by `scripts/plan_goldens.py`.",

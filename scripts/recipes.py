@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit import recipe
+from toolkit.checkpoint.source import TOKENIZER
 from toolkit.models.known import predicted_census
 from toolkit.plan import Plan, make_plan
+from toolkit.plan.describe import GPT_OSS_TOKENIZER
 from toolkit.trtllm import load_targets
 
 ROOT = Path(__file__).parents[1]
@@ -54,41 +56,40 @@ class Row:
     backend: str = "pytorch"
 
 
-LATENCY = {"about": "low latency", "profile": "latency", "batch": 8, "concurrency": (1, 4, 8), "requests": 200}
 DATACENTER = ("b200", "gb200", "b300", "gb300")
+
+
+def latency(row: Row) -> Row:
+    return replace(
+        row,
+        target=f"{row.gpu}-latency",
+        about="low latency",
+        profile="latency",
+        batch=8,
+        concurrency=(1, 4, 8),
+        requests=200,
+    )
+
+
+def throughput(row: Row) -> Row:
+    return replace(row, target=f"{row.gpu}-throughput", about="most tokens a GPU", profile="throughput")
 
 
 def rows_120b() -> list[Row]:
     model = "gpt-oss-120b"
     rows = [Row(model, "b200", NVFP4_120B, "b200", "one GPU, latency and throughput balanced")]
     for gpu in DATACENTER:
-        rows.append(Row(model, f"{gpu}-latency", NVFP4_120B, gpu, tp=4, ep=4, **LATENCY))
-        rows.append(
-            Row(
-                model,
-                f"{gpu}-throughput",
-                NVFP4_120B,
-                gpu,
-                "most tokens a GPU",
-                tp=2,
-                ep=2,
-                attention_dp=True,
-                profile="throughput",
-                batch=720,
-                tokens=16384,
-                fraction=0.9,
-                concurrency=(256, 512, 1024, 1440),
-            )
-        )
+        base = Row(model, gpu, NVFP4_120B, gpu, "")
+        rows.append(latency(replace(base, tp=4, ep=4)))
+        many = replace(base, tp=2, ep=2, attention_dp=True, batch=720, tokens=16384, fraction=0.9)
+        rows.append(throughput(replace(many, concurrency=(256, 512, 1024, 1440))))
     return rows + hopper(model, h100_tp=4) + workstations(model, {"rtx-5090": 4, "rtx-pro-6000": 1, "dgx-spark": 1})
 
 
 def rows_20b() -> list[Row]:
     model = "gpt-oss-20b"
-    rows = []
-    for gpu in DATACENTER:
-        rows.append(Row(model, f"{gpu}-latency", MXFP4[model], gpu, **LATENCY))
-        rows.append(Row(model, f"{gpu}-throughput", MXFP4[model], gpu, "most tokens a GPU", profile="throughput"))
+    bases = [Row(model, gpu, MXFP4[model], gpu, "") for gpu in DATACENTER]
+    rows = [profiled(base) for base in bases for profiled in (latency, throughput)]
     return rows + hopper(model, h100_tp=1) + workstations(model, {"rtx-5090": 1, "rtx-pro-6000": 1, "dgx-spark": 1})
 
 
@@ -96,41 +97,19 @@ def hopper(model: str, h100_tp: int) -> list[Row]:
     """MXFP4 from the original: Hopper has no NVFP4."""
     rows = []
     for gpu, tp in (("h100", h100_tp), ("h200", 1)):
-        split = {"tp": tp, "ep": tp}
-        rows.append(Row(model, f"{gpu}-latency", MXFP4[model], gpu, kv="auto", **split, **LATENCY))
-        rows.append(
-            Row(
-                model,
-                f"{gpu}-throughput",
-                MXFP4[model],
-                gpu,
-                "most tokens a GPU",
-                attention_dp=tp > 1,
-                profile="throughput",
-                kv="auto",
-                batch=256,
-                concurrency=(64, 128, 256),
-                **split,
-            )
-        )
+        base = Row(model, gpu, MXFP4[model], gpu, "", kv="auto", tp=tp, ep=tp)
+        rows.append(latency(base))
+        rows.append(throughput(replace(base, attention_dp=tp > 1, batch=256, concurrency=(64, 128, 256))))
     return rows
 
 
 def workstations(model: str, gpus: dict[str, int]) -> list[Row]:
     """MXFP4 from the original: SM120 and SM121 have no NVFP4 MoE kernel for gpt-oss."""
-    small = {"batch": 32, "tokens": 8192, "concurrency": (1, 4, 16, 32), "requests": 200, "interval": 10}
+    about = "MXFP4, the only format with a kernel there"
+    base = Row(model, "", MXFP4[model], "", about, batch=32, tokens=8192, requests=200, interval=10)
+    base = replace(base, concurrency=(1, 4, 16, 32))
     return [
-        Row(
-            model,
-            gpu,
-            MXFP4[model],
-            gpu,
-            "MXFP4, the only format with a kernel there",
-            tp=tp,
-            ep=tp,
-            release=SPARK if gpu == "dgx-spark" else RELEASE,
-            **small,
-        )
+        replace(base, target=gpu, gpu=gpu, tp=tp, ep=tp, release=SPARK if gpu == "dgx-spark" else RELEASE)
         for gpu, tp in gpus.items()
     ]
 
@@ -202,6 +181,14 @@ def plan_of(text: str, repo: str) -> Plan:
         return make_plan(recipe.load(path), census, predicted=True)
 
 
+def doubt_of(plan: Plan) -> str:
+    """What is said against the kernel, else the first fact that sources disagree about."""
+    backend = str(plan.kernel).partition(" ")[0]
+    said = [f"{note.what}: {note.source}" for note in plan.notes if note.what.startswith(f"{backend} on SM")]
+    facts = [f"{fact.statement.rstrip('.')}: {fact.source}" for fact in plan.evidence if fact.status == "contested"]
+    return [*said, *facts][0]
+
+
 def comment(row: Row, plan: Plan) -> str:
     gpu = load_targets().gpu(row.gpu)
     census = predicted_census(row.repo)
@@ -210,15 +197,19 @@ def comment(row: Row, plan: Plan) -> str:
     disk = -(-(sum(census.shards.values()) + plan.output_bytes) // GB)
     weights = plan.formats["ffn"].upper()
     file = f"recipes/{row.model}/{row.target}.yaml"
-    doubt = "".join(f"# Doubt:    {note.what}: {note.source}\n" for note in plan.notes[:1]) if plan.contested else ""
+    doubt = f"# Doubt:    {doubt_of(plan)}\n" if plan.contested else ""
+    words = f"{GPT_OSS_TOKENIZER}, then add --set checkpoint.tokenizer=DIR"
+    own = any(copy.file == TOKENIZER for copy in plan.copies)
+    tokenizer = "" if own else f"# Tokenizer: not in the repository: {words}\n"
     memory = f"{plan.memory.weights / (1 << 30):.1f} GiB of weights on each of {plan.memory.gpu / (1 << 30):.0f} GiB"
-    return f"""# {row.model} in {weights} on {row.tp} × {gpu.title.partition(",")[0]}: {row.about}. TensorRT-LLM {row.release}.
+    where = f"{row.tp} × {gpu.title.partition(',')[0]}"
+    return f"""# {row.model} in {weights} on {where}: {row.about}. TensorRT-LLM {row.release}.
 # Made by scripts/recipes.py; copy it to change it.
 #
 # Needs:    {memory}; {disk} GB of disk; TensorRT-LLM {row.release}
 # Launch:   trtkit plan {file}, then: trtkit engine {file} --fetch
 # Override: trtkit plan {file} --set engine.max_seq_len=4096
-{doubt}"""
+{tokenizer}{doubt}"""
 
 
 def text_of(row: Row) -> str:

@@ -3,6 +3,7 @@
     TrtkitError                what went wrong, where, and what to type next
     ├── RecipeError            a recipe file or an override does not fit the schema
     ├── CheckpointError        a checkpoint's files contradict each other or the format
+    │   └── NoAnswerError      the Hub could not be asked, or had no answer
     ├── PlanError              no legal way from this checkpoint to this target
     ├── BundleError            an engine bundle is missing, stale or damaged
     ├── EngineError            the runtime cannot start, is closed or failed at one request
@@ -42,6 +43,10 @@ class RecipeError(TrtkitError):
 
 class CheckpointError(TrtkitError):
     """A checkpoint's files contradict each other or the format."""
+
+
+class NoAnswerError(CheckpointError):
+    """The Hub could not be asked, or had no answer; nothing is said about the checkpoint."""
 
 
 class PlanError(TrtkitError):

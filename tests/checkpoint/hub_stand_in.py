@@ -28,12 +28,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from huggingface_hub import constants
 
+from toolkit.checkpoint import transport
+
 COMMIT = "c0ffee" + "0" * 34
 Fault = Literal[
     "gated", "private", "bad-token", "forbidden", "disabled", "no-entry", "rate-limited",
     "rate-limited-by-window", "rate-limited-without-end", "down", "teapot",  # statuses
-    "silent", "loop", "hang-up",  # no answer
-    "not-json", "not-a-model", "no-sizes",  # of the model's description
+    "silent", "loop", "lost", "hang-up",  # no answer
+    "not-json", "deep", "endless", "not-a-model", "no-sizes",  # of the model's description
     "ignore-range", "other-range", "other-size", "short-body", "small-body", "long-body",  # of a file
 ]  # fmt: skip
 REFUSALS: dict[str, tuple[int, dict[str, str]]] = {
@@ -54,7 +56,7 @@ NOT_FOUND = {"X-Error-Message": "Not found"}
 
 @dataclass
 class HubStandIn:
-    """``fault`` is met by every call whose path has ``fault_at`` in it.
+    """``fault`` is met by every call whose path has ``fault_at`` in it, or by the first ``fault_times`` of them.
 
     ``sizes`` are told instead of the true ones;
     ``sent`` counts the bytes of bodies by path of the file; ``asked`` lists (method, path, range, authorization).
@@ -63,6 +65,7 @@ class HubStandIn:
     repos: dict[str, dict[str, Path]] = field(default_factory=dict)  # repository → revision → folder
     fault: Fault | None = None
     fault_at: str = ""
+    fault_times: int | None = None
     sizes: dict[str, int] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
     asked: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
@@ -72,6 +75,13 @@ class HubStandIn:
 
     def add(self, repo: str, folder: Path, *, revision: str = "main", commit: str = COMMIT) -> None:
         self.repos.setdefault(repo, {}).update({revision: folder, commit: folder})
+
+    def fault_of(self, path: str) -> Fault | None:
+        if self.fault is None or self.fault_at not in path or self.fault_times == 0:
+            return None
+        if self.fault_times is not None:
+            self.fault_times -= 1
+        return self.fault
 
     def commit_of(self, repo: str, revision: str) -> str:
         """The commit that was added for the folder of ``revision``."""
@@ -94,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         path = unquote(url.path)
         self.hub.asked.append((self.command, path, self.headers.get("Range"), self.headers.get("Authorization")))
-        fault = self.hub.fault if self.hub.fault_at in path else None
+        fault = self.hub.fault_of(path)
         if fault in REFUSALS:
             self.answer(*REFUSALS[fault], body=b'{"error": "as told"}')
         elif fault == "silent":
@@ -104,6 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "loop":
             self.answer(302, {"Location": self.path})
+        elif fault == "lost":
+            self.answer(302, {"Location": "http://[::bad/"})
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+)|/tree/([^/]+))?", path):
             self.describe(match[1], match[2] or match[3] or "main", parse_qs(url.query), fault, tree=bool(match[3]))
         elif match := re.fullmatch(r"/(storage/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
@@ -119,6 +131,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(404, {**NOT_FOUND, "X-Error-Code": "RevisionNotFound"})
         elif fault == "not-json":
             self.answer(200, {"Content-Type": "text/html"}, b"<html>Welcome to the hotel's network</html>")
+        elif fault == "deep":
+            self.answer(200, {"Content-Type": "application/json"}, b"[" * 100_000)
+        elif fault == "endless":
+            self.answer(200, {"Content-Type": "application/json"}, bytes(64 << 20), "description")
         elif fault == "not-a-model":
             self.answer(200, {"Content-Type": "application/json"}, b'{"siblings": [{}]}')
         else:
@@ -214,6 +230,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, cache: Path | None = None) -> Iterato
     threads = [threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True) for server in servers]
     hub.url, hub.storage = (f"http://127.0.0.1:{server.server_address[1]}" for server in servers)
     point_at(monkeypatch, hub.url)
+    monkeypatch.setattr(transport, "PAUSE", 0.0)
     if cache is not None:
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     for thread in threads:
@@ -231,13 +248,18 @@ def serve(monkeypatch: pytest.MonkeyPatch, cache: Path | None = None) -> Iterato
 
 def point_at(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Let huggingface_hub, which reads its environment at import, speak to ``url``, online and without a token."""
-    from huggingface_hub.utils import close_session
+    from huggingface_hub import file_download, utils
 
     monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+    template = "HUGGINGFACE_CO_URL_TEMPLATE"
+    for module in (constants, file_download):  # before 1.0 the second has a copy
+        if hasattr(module, template):
+            monkeypatch.setattr(module, template, url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nonexistent/token")
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    close_session()  # an earlier test's session may have been made for a proxy
+    # an earlier test's session may have been made for a proxy; the first is huggingface_hub 1.0's name, then the older
+    close = getattr(utils, "close_session", None) or utils.reset_sessions
+    close()

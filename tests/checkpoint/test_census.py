@@ -92,6 +92,50 @@ def test_mixed_precision_has_no_list(tmp_path: Path) -> None:
     assert quant == QuantSummary("MIXED_PRECISION", None, (), "FP8", "modelopt", None)
 
 
+INLINE = {
+    "config_groups": {"group_0": {"weights": {"num_bits": 4, "group_size": 16}, "targets": ["Linear"]}},
+    "ignore": ["lm_head"],
+    "kv_cache_scheme": {"dynamic": False, "num_bits": 8, "type": "float"},
+    "quant_algo": "NVFP4",
+    "quant_method": "modelopt",
+}
+LEGACY = {"quant_algo": "NVFP4", "group_size": 16, "exclude_modules": ["lm_head"], "kv_cache_quant_algo": "FP8"}
+
+
+@pytest.mark.parametrize("document", [INLINE, LEGACY, {"quantization": LEGACY}], ids=["flat", "flat-0.x", "nested"])
+def test_each_shape_of_the_quantisation_file(tmp_path: Path, document: dict[str, Any]) -> None:
+    producer = {"name": "modelopt", "version": "1.0"}
+    quant = quant_of(tmp_path, quant_config={"producer": producer, **document})
+    assert quant == QuantSummary("NVFP4", 16, ("lm_head",), "FP8", "modelopt", "1.0")
+
+
+@pytest.mark.parametrize("algo", [None, "none", "None"])
+def test_a_kv_cache_that_is_not_quantised(tmp_path: Path, algo: str | None) -> None:
+    said = {"quant_algo": "NVFP4", "kv_cache_quant_algo": algo}
+    for document in (said, {"quantization": said}):
+        assert quant_of(tmp_path, quant_config=document) == QuantSummary("NVFP4", None, (), None, None, None)
+
+
+def test_a_malformed_flat_quantisation_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        quant_of(tmp_path, quant_config={"quant_method": "modelopt", "ignore": 3})
+    assert str(caught.value) == f"{tmp_path / 'hf_quant_config.json'}: ignore is 3, not a list of names. {CORRECT}"
+
+
+def test_a_file_beside_that_may_not_be_looked_at_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_checkpoint(tmp_path, {"model.safetensors": {"w": ("U8", np.zeros(1, np.uint8))}})
+    (folder / "README.md").symlink_to("elsewhere/README.md")
+    is_file = Path.is_file
+
+    def no_permission_for_readme(path: Path) -> bool:
+        if path.name == "README.md":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", no_permission_for_readme)
+    assert census_of(folder).files == ("config.json", "model.safetensors")
+
+
 @pytest.mark.parametrize("architectures", [None, [], ["A", "B"], "A", [1]])
 def test_architecture_must_be_one_name(tmp_path: Path, architectures: object) -> None:
     folder = write_checkpoint(tmp_path, {"model.safetensors": {}}, config={"architectures": architectures})

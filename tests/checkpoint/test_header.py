@@ -70,13 +70,24 @@ def test_header_longer_than_the_file(path: Path) -> None:
     assert message_of(path) == f"{path}, byte 0: the header length is 1000 bytes, but only 2 bytes follow. {HINT}"
 
 
-def test_header_longer_than_the_format_allows(path: Path) -> None:
+def test_header_longer_than_any_is_read(path: Path) -> None:
     length = MAX_HEADER_BYTES + 1
     with path.open("wb") as file:  # sparse
         file.write(length.to_bytes(8, "little"))
         file.truncate(length + 8)
-    what = "the header length is 100000001 bytes, more than the format's 100000000"
+    what = "the header length is 25000001 bytes, over the 25000000 that are read"
     assert message_of(path) == f"{path}, byte 0: {what}. {HINT}"
+
+
+def test_a_name_longer_than_any(path: Path) -> None:
+    """Inspection looks at every prefix of a name: 10^6 dots would be 10^12 bytes."""
+    longest = "x" * 500
+    path.write_bytes(safetensors_bytes({longest: entry("U8", [1], 0, 1)}, b"a"))
+    assert list(read_header(path)[0]) == [longest]
+    dots = {"." * 1_000_000: entry("U8", [1], 0, 1)}
+    message, _ = header_error(path, dots, b"a")
+    name = f"'{'.' * 97}...{'.' * 98}'"
+    assert message == f"tensor {name}, byte 8: the name has 1000000 characters, more than 500. {HINT}"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +212,7 @@ def test_every_truncation_of_a_file_is_refused(path: Path) -> None:
 
 
 def test_absent_and_unreadable_files(tmp_path: Path) -> None:
-    complete = "Complete the download, or point checkpoint.path at a complete folder"
+    complete = "Complete the download, or name a complete folder"
     assert message_of(tmp_path / "no") == f"{tmp_path / 'no'}: cannot be read (No such file or directory). {complete}"
     assert message_of(tmp_path) == f"{tmp_path}: is a folder, not a file. Put the file itself in its place"
 

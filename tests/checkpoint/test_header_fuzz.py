@@ -137,7 +137,7 @@ def test_less_than_the_header_is_never_parsed(made: tuple[dict[str, Any], bytes]
     assert parse_header("f", content[:end], len(content), "f") == whole
 
 
-@pytest.mark.parametrize("length", [1 << 30, 100_000_001, (1 << 64) - 1])
+@pytest.mark.parametrize("length", [1 << 30, 25_000_001, (1 << 64) - 1])
 def test_a_header_length_that_lies_costs_no_memory(tmp_path: Path, length: int) -> None:
     path = tmp_path / "model.safetensors"
     with path.open("wb") as file:

@@ -89,7 +89,7 @@ def test_a_full_disk(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
     with pytest.raises(CheckpointError) as caught:
         hub.fetch("owner/name", "v1")
-    by_hand = "Type: hf download owner/name --local-dir DIR, then add --set checkpoint.path=DIR"
+    by_hand = "Type: hf download owner/name --revision v1 --local-dir DIR, then use DIR"
     assert str(caught.value) == f"hub:owner/name@v1: cannot be downloaded: No space left on device. {by_hand}"
 
 
@@ -149,13 +149,40 @@ def test_a_fetch_that_is_refused_says_why(stand_in: HubStandIn, fault: Fault) ->
     assert str(fetched.value) == str(listed.value)
 
 
-@pytest.mark.parametrize("fault", ["not-json", "not-a-model", "no-sizes"])
+@pytest.mark.parametrize("fault", ["not-json", "deep", "not-a-model", "no-sizes"])
 def test_an_answer_that_is_no_hub_s(stand_in: HubStandIn, fault: Fault) -> None:
     stand_in.fault = fault
+    what = f"the answer of {stand_in.url} is not the Hub's description of a repository and its files"
+    for call in (hub.listing, hub.fetch) if fault in ("not-json", "deep") else (hub.listing,):
+        with pytest.raises(CheckpointError) as caught:
+            call("owner/name", None)
+        assert str(caught.value) == f"hub:owner/name: {what}. Check HF_ENDPOINT and the proxy"
+
+
+def test_a_description_without_end_is_not_read(stand_in: HubStandIn, tmp_path: Path) -> None:
+    stand_in.add("owner/name", tmp_path / "published", revision="a b")
+    stand_in.fault = "endless"
+    with pytest.raises(CheckpointError) as caught:
+        hub.listing("owner/name", "a b")
+    what = f"the Hub's description of the repository has over {16 << 20} bytes"
+    by_hand = "Type: hf download owner/name --revision 'a b' --local-dir DIR, then use DIR"
+    assert str(caught.value) == f"hub:owner/name@a b: {what}. {by_hand}"
+    assert stand_in.sent["description"] < 48 << 20  # what the sockets had room for beyond
+
+
+def test_the_password_of_the_endpoint_is_not_printed(stand_in: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", stand_in.url.replace("//", "//me:secret@"))
+    faults: tuple[Fault, ...] = ("not-json", "gated", "private", "forbidden", "disabled", "no-entry", "hang-up", "loop")
+    for stand_in.fault in faults:
+        for call in (hub.listing, hub.fetch):
+            with pytest.raises(CheckpointError) as caught:
+                call("owner/name", None)
+            assert stand_in.url in str(caught.value)
+            assert "secret" not in str(caught.value)
+    monkeypatch.setattr(constants, "ENDPOINT", "ftp://me:sec/ret@hub")
     with pytest.raises(CheckpointError) as caught:
         hub.listing("owner/name", None)
-    what = f"the answer of {stand_in.url} is not the Hub's description of a repository and its files"
-    assert str(caught.value) == f"hub:owner/name: {what}. Check HF_ENDPOINT and the proxy"
+    assert str(caught.value) == "hub:owner/name: HF_ENDPOINT is 'ftp://hub', not a URL. Type: unset HF_ENDPOINT"
 
 
 @pytest.mark.parametrize("url", ["huggingface.co", "ftp://hub", "http://hub:port", "http://[::1", ""])

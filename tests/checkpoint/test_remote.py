@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from huggingface_hub import constants
 
 from tests.checkpoint.hub_stand_in import COMMIT, Fault, HubStandIn, point_at, serve
 from tests.helpers import INDEX, Tensors, safetensors_bytes, write_checkpoint, write_json
+from toolkit.checkpoint import transport
 from toolkit.checkpoint.census import take_census
 from toolkit.checkpoint.remote import FIRST_RANGE, read_census
 from toolkit.checkpoint.source import Checkpoint
@@ -23,7 +27,7 @@ from toolkit.errors import CheckpointError
 REPO = "owner/name"
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 AGAIN = "Type the same command again"
-BY_HAND = f"Type: hf download {REPO} --local-dir DIR, then add --set checkpoint.path=DIR"
+BY_HAND = f"Type: hf download {REPO} --local-dir DIR, then use DIR"
 OTHER = "Name another revision, or tell the repository's owner"
 LOG_IN = "hf auth login"
 
@@ -197,6 +201,58 @@ def test_what_the_storage_may_answer(hub: HubStandIn, folder: Path, fault: Fault
     assert message_of() == f"/{FIRST}: {what}"
 
 
+@pytest.mark.parametrize("at", ["/api/", "/resolve/", "/storage/"])
+def test_a_redirection_to_what_is_no_url(hub: HubStandIn, folder: Path, at: str) -> None:
+    """requests and httpx differ in who is to blame."""
+    hub.fault, hub.fault_at = "lost", at
+    asking = rf"asking {hub.url} led to what is no URL\. Check HF_ENDPOINT and the proxy"
+    assert re.fullmatch(rf"(/[^:]+)?: ({asking}|http://127.0.0.1:\d+ broke off its answer\. {AGAIN})", message_of())
+
+
+@pytest.mark.parametrize("fault", ["down", "rate-limited-without-end", "hang-up", "short-body"])
+def test_a_fault_that_passes_is_not_met(hub: HubStandIn, folder: Path, fault: Fault) -> None:
+    expected = read_census(REPO, None)
+    for at in ("/api/", "/config.json", f"/storage/{REPO}/resolve/{COMMIT}/{FIRST}"):
+        hub.fault, hub.fault_at, hub.fault_times = fault, at, 1
+        assert read_census(REPO, None) == expected
+        assert hub.fault_times == 0
+
+
+@pytest.mark.parametrize(("fault", "tries"), [("down", 2), ("hang-up", 2), ("rate-limited", 1), ("gated", 1)])
+def test_one_other_try_where_it_may_help(hub: HubStandIn, folder: Path, fault: Fault, tries: int) -> None:
+    hub.fault, hub.fault_at = fault, "/config.json"
+    message_of()
+    assert sum(path.endswith("/config.json") for _, path, _, _ in hub.asked) == tries
+
+
+def test_a_server_that_drips(hub: HubStandIn, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count(0, 3600)
+    monkeypatch.setattr(transport, "monotonic", lambda: next(clock) if hub.asked[-1][1].endswith("/config.json") else 0)
+    write_json(folder / "config.json", {"long": "x" * 400_000})  # more than a client takes from a socket at once
+    what = r"the server sent \d+ bytes in 3600 s and has not ended"
+    hint = f"{AGAIN}, or set HF_HUB_DOWNLOAD_TIMEOUT to more seconds"
+    assert re.fullmatch(f"/config.json: {what}. {hint}", message_of())
+
+
+@pytest.mark.parametrize("revision", ["v1", "a b"])
+def test_the_command_to_type_has_the_revision(hub: HubStandIn, folder: Path, revision: str) -> None:
+    hub.add(REPO, folder, revision=revision)
+    hub.fault, hub.fault_at = "teapot", "/config.json"
+    command = f"hf download {REPO} --revision {shlex.quote(revision)} --local-dir DIR, then use DIR"
+    what = f"the Hub refuses the request (418). Type: {command}"
+    assert message_of(revision) == f"@{revision}/config.json: {what}"
+
+
+def test_shards_are_checked_one_by_one(hub: HubStandIn, tmp_path: Path) -> None:
+    """An index of a few lines must not bring the headers of all shards into memory."""
+    names = [f"model-{number:05}-of-00020.safetensors" for number in range(20)]
+    one = ("U8", np.zeros(1, np.uint8))
+    shards = {name: {name: one, f"{name}.more": one} for name in names}
+    hub.add(REPO, write_checkpoint(tmp_path, shards, weight_map={name: name for name in names}))
+    assert f"/{names[0]}, tensor '{names[0]}.more', byte " in message_of()
+    assert len({path for _, path, _, _ in hub.asked if path.endswith(".safetensors") and "storage" in path}) <= 5
+
+
 def test_no_such_repository_and_no_such_revision(hub: HubStandIn, folder: Path) -> None:
     what = "the Hub has no such repository, or it is private (404)"
     hint = f"Check the name at {hub.url}/owner/other; for a private one type: {LOG_IN}"
@@ -268,10 +324,10 @@ def test_a_header_length_that_lies_costs_one_range(hub: HubStandIn, folder: Path
 
 
 def test_a_header_longer_than_any_is_not_asked_for(hub: HubStandIn, folder: Path) -> None:
-    length = 25_000_000
+    length = 25_000_001
     (folder / FIRST).write_bytes(length.to_bytes(8, "little") + bytes(length))
-    what = f"the header has {length} bytes, more than huggingface_hub itself reads from the Hub. {BY_HAND}"
-    assert message_of() == f"/{FIRST}: {what}"
+    what = f"the header length is {length} bytes, over the 25000000 that are read. {OTHER}"
+    assert message_of() == f"/{FIRST}, byte 0: {what}"
     assert hub.sent[FIRST] == FIRST_RANGE
 
 

@@ -23,7 +23,7 @@ FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safete
 SAME_EXPORT = "Take the index and the shards from one export"
 RECOVER = "Copy or download this file again"
 PERMISSION = "Make it readable for this user (chmod, chown)"
-COMPLETE = "Complete the download, or point checkpoint.path at a complete folder"
+COMPLETE = "Complete the download, or name a complete folder"
 
 
 def message_of(folder: Path) -> str:
@@ -105,7 +105,7 @@ def test_sharded_and_single_export_hold_the_same(shared_fixtures: Path) -> None:
 
 def test_no_folder(tmp_path: Path) -> None:
     assert message_of(tmp_path / "no") == (
-        f"{tmp_path / 'no'}: no such folder. Set checkpoint.path to the checkpoint's folder"
+        f"{tmp_path / 'no'}: no such folder. Name the checkpoint's folder (in a recipe: checkpoint.path)"
     )
 
 
@@ -278,6 +278,12 @@ def test_index_without_map(sharded: Path, index: dict) -> None:
 def test_index_pointing_outside_the_folder(sharded: Path, file: object) -> None:
     write_json(sharded / INDEX, {"weight_map": {"a": file}})
     assert message_of(sharded) == f"{sharded / INDEX}: weight_map sends 'a' to {file!r}, not a file name. {RECOVER}"
+
+
+def test_an_index_of_more_tensors_than_any(sharded: Path) -> None:
+    write_json(sharded / INDEX, {"weight_map": dict.fromkeys(map(str, range(500_001)), FIRST)})
+    what = "weight_map names 500001 tensors, over the 500000 that are read"
+    assert message_of(sharded) == f"{sharded / INDEX}: {what}. {RECOVER}"
 
 
 def test_missing_shard(sharded: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from tests.preflight.made_up import WITH_NVFP4, fake_nvidia_smi, fake_tensorrt_llm
+from tests.preflight.made_up import WITH_NVFP4, fake_nvidia_smi, fake_tensorrt_llm, without_temporary_folder
 from toolkit.preflight import doctor, inventory
 from toolkit.preflight.finding import Finding
 
@@ -26,7 +26,7 @@ RECIPE = "tiny-gpt-oss/cpu"
 @pytest.fixture
 def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inventory, "examine", lambda: FOUND)
-    monkeypatch.setattr(doctor, "preflight", lambda recipe: CHECKED)
+    monkeypatch.setattr(doctor, "preflight", lambda recipe, named: CHECKED)
 
 
 @pytest.mark.usefixtures("_made_up")
@@ -50,8 +50,22 @@ def test_a_recipe(trtkit: Run) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        ((RECIPE,), RECIPE),
+        ((RECIPE, *B200[4:], "--set", "serve.host=::1 "), f"{RECIPE} --set target.gpu=b200 --set 'serve.host=::1 '"),
+    ],
+)
+def test_commands_name_the_recipe_as_the_user_did(
+    trtkit: Run, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...], named: str
+) -> None:
+    monkeypatch.setattr(doctor, "preflight", lambda recipe, named: [Finding("plan", "fail", "no", named)])
+    assert trtkit("doctor", *argv).stdout.splitlines()[0] == f"FAIL plan      no → {named}"
+
+
 def test_a_failed_check(trtkit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "preflight", lambda recipe: [*CHECKED, FAILED])
+    monkeypatch.setattr(doctor, "preflight", lambda recipe, named: [*CHECKED, FAILED])
     result = trtkit("doctor", RECIPE)
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-2:] == [
@@ -61,7 +75,7 @@ def test_a_failed_check(trtkit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_json(trtkit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "preflight", lambda recipe: [*CHECKED, FAILED])
+    monkeypatch.setattr(doctor, "preflight", lambda recipe, named: [*CHECKED, FAILED])
     result = trtkit("doctor", RECIPE, "--json")
     assert result.exit_code == 1
     values = [
@@ -138,3 +152,30 @@ def test_the_real_probes_on_a_made_up_container(trtkit: Run, tmp_path: Path, mon
         "loader": ("ok", "GptOssForCausalLM.load_nvfp4_weights is there"),
         "harmony": ("fail", f"TIKTOKEN_ENCODINGS_BASE is set, and {tmp_path}/o200k_base.tiktoken is not there"),
     }
+
+
+def test_a_read_only_container(trtkit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("CUDA_VISIBLE_DEVICES", "TIKTOKEN_ENCODINGS_BASE", "TIKTOKEN_RS_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    fake_nvidia_smi(tmp_path)
+    without_temporary_folder(monkeypatch)
+    assert trtkit("doctor", "--has", "gpu").exit_code == 0
+    found = {line["name"]: line for line in json.loads(trtkit("doctor", RECIPE, *B200, "--json").stdout)}
+    assert found["driver"]["detail"].startswith("580.159.04, ")
+    assert found["harmony"]["status"] == "warn"
+
+
+def test_a_cache_that_cannot_be_read(trtkit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "file" / "token"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = trtkit("doctor", "gpt-oss-120b/b200", "--json")
+    found = {line["name"]: line for line in json.loads(result.stdout)}
+    assert result.exit_code == 1
+    assert (found["plan"]["status"], found["cache"]["status"]) == ("skip", "fail")
+    assert found["cache"]["detail"] == f"{tmp_path / 'file'} takes no file"
+    assert found["cache"]["fix"] == "Set HF_HOME to a folder of yours"
+    assert "ports" in found

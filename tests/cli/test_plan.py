@@ -15,6 +15,7 @@ from toolkit.plan.source import plan_recipe
 
 Run = Callable[..., Result]
 TINY = "tiny-gpt-oss/cpu"
+OUT = "build/tiny-gpt-oss-cpu"
 B200 = ("--set", "target.runtime=tensorrt-llm", "--set", "target.release=1.2.1", "--set", "target.gpu=b200")
 H100 = (*B200, "--set", "target.gpu=h100")
 CPU = (
@@ -45,7 +46,7 @@ def test_b200_is_printed_as_described(trtkit: Run, root: Path) -> None:
     plan = plan_recipe(loaded(root, *B200))
     assert (result.exit_code, result.output) == (0, describe(plan, "tiny-gpt-oss-cpu") + "\n")
     lines = result.output.splitlines()
-    assert lines[0] == "tiny-gpt-oss-cpu: loads after a change (TensorRT-LLM 1.2.1 on b200, tp 1)"
+    assert lines[0] == "tiny-gpt-oss-cpu: loads after a change, unverified (TensorRT-LLM 1.2.1 on b200, tp 1)"
     assert [line.split()[:2] for line in lines if " tensors  " in line] == [
         ["dequantize", "24"],
         ["drop", "72"],
@@ -83,11 +84,38 @@ def test_deep_measures_a_transcode(trtkit: Run) -> None:
     plain, deep = trtkit("plan", TINY, *H100), trtkit("plan", TINY, *H100, "--deep")
     assert (plain.exit_code, deep.exit_code) == (0, 0)
     assert deep.output.startswith(plain.output)
-    [line] = deep.output.removeprefix(plain.output).splitlines()
-    assert line.startswith("  measured   transcode of 12 weights: 0.0000% of 138,240 blocks exact, 138,240 not; ")
-    assert trtkit("plan", TINY, *B200, "--deep").output.splitlines()[-1] == (
-        "  measured   no weight changes its FP4 format: nothing is lost"
+    lines = deep.output.removeprefix(plain.output).splitlines()
+    assert [line.partition(";")[0] for line in lines] == [
+        "  measured   transcode of 12 weights: 0.0000% of 138,240 blocks exact, 138,240 not",
+        "  measured   dequantize of 24 weights: 11.9184% of 34,560 blocks exact, 30,441 not",
+    ]
+    assert trtkit("plan", TINY, "--deep").output.splitlines()[-1] == (
+        "  measured   no weight changes its number format: nothing is lost"
     )
+
+
+def test_deep_downloads_nothing_unasked(trtkit: Run, hub: HubStandIn, sample: Path, tmp_path: Path) -> None:
+    on_hub = ("plan", TINY, *H100, "--set", "checkpoint.repo=owner/name")
+    plain, stopped = trtkit(*on_hub), trtkit(*on_hub, "--deep")
+    fetched = [path for path in sample.iterdir() if path.suffix in (".json", ".safetensors", ".jinja")]
+    nbytes = sum(path.stat().st_size for path in fetched)
+    assert (stopped.exit_code, stopped.stderr) == (
+        1,
+        "error: --deep reads the weights, and they are not here. Add --fetch to download them first\n",
+    )
+    assert stopped.stdout == plain.stdout + (
+        f"  weights    not here: {nbytes:,} bytes in {len(fetched)} file(s) from hub:owner/name\n"
+    )
+    assert not (tmp_path / "cache").exists()
+    measured = trtkit(*on_hub, "--deep", "--fetch")
+    assert measured.exit_code == 0
+    assert "  measured   transcode of 12 weights: " in measured.stdout
+    assert trtkit(*on_hub, "--deep").stdout == measured.stdout, "now it is here"
+
+
+def test_fetch_alone_fetches_nothing(trtkit: Run, hub: HubStandIn, tmp_path: Path) -> None:
+    assert trtkit("plan", TINY, *B200, "--set", "checkpoint.repo=owner/name", "--fetch").exit_code == 0
+    assert not (tmp_path / "cache").exists()
 
 
 def test_json_is_the_whole_plan(trtkit: Run, root: Path) -> None:
@@ -104,10 +132,10 @@ def test_json_is_the_whole_plan(trtkit: Run, root: Path) -> None:
 def test_deep_json_has_the_figures_of_each_weight(trtkit: Run) -> None:
     document = json.loads(trtkit("plan", TINY, *H100, "--deep", "--json").stdout)
     measured = document["measured"]
-    assert len(measured["tensors"]) == 12
-    assert measured["totals"].keys() == {"transcode"}
+    assert measured["totals"].keys() == {"transcode", "dequantize"}
     assert measured["totals"]["transcode"]["blocks"] == 138_240
-    assert {entry["kind"] for entry in measured["tensors"]} == {"transcode"}
+    kinds = [entry["kind"] for entry in measured["tensors"]]
+    assert (kinds.count("transcode"), kinds.count("dequantize"), len(kinds)) == (12, 24, 36)
     assert "measured" not in json.loads(trtkit("plan", TINY, *H100, "--json").stdout)
 
 
@@ -117,7 +145,7 @@ def test_a_refused_plan_as_json(trtkit: Run) -> None:
     assert (result.exit_code, document["verdict"]) == (1, "refused")
     [refusal] = document["refusals"]
     assert refusal["ways_out"] == ["Set target.weights=mxfp4", "Run it on one of b200, gb200, b300, gb300"]
-    assert refusal["evidence"].keys() == {"statement", "source", "status", "checked"}
+    assert refusal["evidence"].keys() == {"id", "statement", "source", "status", "checked"}
 
 
 def test_a_dry_run_of_what_is_refused_says_so_and_exits_with_1(trtkit: Run, tmp_path: Path) -> None:
@@ -136,12 +164,15 @@ def test_a_missing_tokenizer_is_noted(trtkit: Run, sample: Path, tmp_path: Path)
         if path.name != "tokenizer.json":
             (tmp_path / path.name).symlink_to(path)
     bare = ("plan", TINY, "--set", f"checkpoint.path={tmp_path}")
-    note = "  note       no tokenizer.json: serving needs one; set checkpoint.tokenizer to its folder\n"
+    note = (
+        "  note       no tokenizer.json: serving needs one; set checkpoint.tokenizer to its folder "
+        "(gpt-oss: hf download openai/gpt-oss-120b --include 'tokenizer*' --local-dir DIR)\n"
+    )
     assert trtkit(*bare).output == CPU + note
     with_one = trtkit(*bare, "--set", f"checkpoint.tokenizer={sample}")
     assert (with_one.exit_code, with_one.output) == (0, CPU)
-    predicted = trtkit("plan", "gpt-oss-120b/b200").output
-    assert "tokenizer.json" not in predicted, "what a predicted one has is not known"
+    assert note in trtkit("plan", "gpt-oss-120b/b200").output, "the published repository has none"
+    assert "no tokenizer.json" not in trtkit("plan", "gpt-oss-20b/b200-latency").output
 
 
 def test_a_predicted_plan_shows_no_half_file(trtkit: Run) -> None:
@@ -155,7 +186,11 @@ def test_a_plan_from_the_hub(trtkit: Run, hub: HubStandIn, root: Path) -> None:
     result = trtkit("plan", TINY, *B200, "--set", "checkpoint.repo=owner/name")
     local = trtkit("plan", TINY, *B200).output
     assert result.exit_code == 0
-    assert result.output == local.replace("--model tiny-gpt-oss-cpu ", "--model owner/name ")
+    own, script = (f"python3 benchmarks/cpp/prepare_dataset.py --tokenizer {OUT}/checkpoint", " --stdout ")
+    assert own in local
+    hub_line = local.replace(own, "trtllm-bench --model owner/name prepare-dataset --output dataset-32-32.jsonl")
+    expected = hub_line.replace(script, " ").replace(" > dataset-32-32.jsonl", "")
+    assert result.output == expected.replace("--model tiny-gpt-oss-cpu ", "--model owner/name ")
     assert sum(hub.sent.values()) < 250_000, "headers and JSON of 4.8 MB"
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.inspection.variants import LLAMA, QWEN3_MOE, Variant, made
-from toolkit.inspection import Finding, inspect_source
+from tests.inspection.variants import GPT_OSS, LLAMA, QWEN3_MOE, Variant, made
+from toolkit.inspection import Finding, inspect_source, to_text
 from toolkit.models.layout import Layout
 from toolkit.numerics import bf16, fp8
 
@@ -230,11 +230,97 @@ def test_json_of_a_quantised_export_beside_other_weights(llama: Variant, llama_b
 
 
 def test_group_size(llama: Variant, tmp_path: Path) -> None:
-    assert llama.quant_config is not None
-    llama.quant_config["quantization"]["group_size"] = 32
-    llama.config["quantization_config"]["config_groups"]["group_0"]["weights"]["group_size"] = 32
+    llama.set_group_size(32)
     finding = the_one(llama, tmp_path)
     assert (finding.id, finding.severity, finding.where) == ("group-size", "error", "hf_quant_config.json")
+    assert finding.detail == "group_size is 32, but the tensors have one block scale for 16 weights"
+    assert finding.repair == "Set group_size to 16 in both JSON files"
+
+
+def test_a_repair_of_group_size_goes_by_the_shapes(tmp_path: Path) -> None:
+    variant = Variant.of_export("llama-w4a8-nvfp4-fp8")
+    assert variant.quant_config is not None
+    variant.quant_config["quantization"]["group_size"] = 16
+    finding = the_one(variant, tmp_path)
+    assert (finding.id, finding.repair) == ("group-size", "Set group_size to 32 in both JSON files")
+
+
+def test_the_algorithm_tells_the_group_size(tmp_path: Path) -> None:
+    variant = Variant.of_export("llama-w4a8-nvfp4-fp8")
+    variant.set_algorithm("NVFP4")
+    finding = the_one(variant, tmp_path)
+    assert (finding.id, finding.severity) == ("block-scale-shape", "error")
+    assert finding.detail == "7 modules: block scales [128, 8] are not one for 16 weights of [128, 128]"
+
+
+@pytest.mark.parametrize("family", ["GptOssForCausalLM", "MadeUpForCausalLM"])
+def test_misshapen_scales_of_mxfp4(tmp_path: Path, family: str) -> None:
+    variant = made(GPT_OSS, Layout("bf16", "mxfp4"))
+    variant.config["architectures"] = [family]
+    variant.config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+    variant.tensors[EXPERTS + "down_proj_scales"] = ("U8", np.zeros((4, 64, 2), np.uint8))
+    finding = the_one(variant, tmp_path)
+    assert finding.id == "block-scale-shape"
+    assert finding.detail == "1 module: block scales [4, 64, 2] are not one for 32 weights of [4, 64, 3, 16]"
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_packed_tensors_of_which_the_json_names_no_algorithm(llama: Variant, tmp_path: Path, inline: bool) -> None:
+    """``quant_method`` is "modelopt": the name of a tool."""
+    llama.set_algorithm(None)
+    llama.quant_config = None if inline else llama.quant_config
+    errors = [each for each in inspected(llama, tmp_path) if each.severity == "error"]
+    assert [each.id for each in errors] == ["quant-algo-disagrees"]
+    assert errors[0].detail == "the JSON names no quant_algo, but the tensors are nvfp4"
+
+
+def entry_lost(variant: Variant) -> None:
+    assert variant.quant_config is not None
+    del variant.quant_config["quantization"]["quantized_layers"][Q[:-1]]
+
+
+def entry_of_another_format(variant: Variant) -> None:
+    assert variant.quant_config is not None
+    variant.quant_config["quantization"]["quantized_layers"][Q[:-1]] = {"quant_algo": "NVFP4"}
+
+
+def entry_of_what_is_not_quantised(variant: Variant) -> None:
+    assert variant.quant_config is not None
+    variant.quant_config["quantization"]["quantized_layers"]["lm_head"] = {"quant_algo": "FP8"}
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        (entry_lost, "fp8, not unquantised"),
+        (entry_of_another_format, "fp8, not NVFP4"),
+        (entry_of_what_is_not_quantised, "bf16, not FP8"),
+    ],
+)
+def test_mixed_precision_that_is_another_mix(tmp_path: Path, change: Change, first: str) -> None:
+    variant = Variant.of_export("llama-mixed")
+    change(variant)
+    finding = the_one(variant, tmp_path)
+    assert (finding.id, finding.severity) == ("quantized-layers-disagree", "error")
+    assert finding.detail == f"1 module stored otherwise than quantized_layers says: the first is {first}"
+
+
+def test_mixed_precision_without_layers(tmp_path: Path) -> None:
+    variant = Variant.of_export("llama-mixed")
+    assert variant.quant_config is not None
+    del variant.quant_config["quantization"]["quantized_layers"]
+    finding = the_one(variant, tmp_path)
+    assert (finding.id, finding.severity) == ("quantized-layers-disagree", "warning")
+
+
+def test_a_mix_with_another_algorithm_is_not_compared(tmp_path: Path) -> None:
+    variant = Variant.of_export("llama-mixed")
+    assert variant.quant_config is not None
+    variant.quant_config["quantization"]["quantized_layers"][Q[:-1]] = {"quant_algo": "FP8_PER_CHANNEL_PER_TOKEN"}
+    finding = the_info(variant, tmp_path, "not-compared")
+    assert finding.detail == (
+        "format FP8_PER_CHANNEL_PER_TOKEN is not compared with what LlamaForCausalLM has; trtkit plan does not take it"
+    )
 
 
 @pytest.mark.parametrize("entry", [Q[:-1], "model.layers.0.self_attn*", "*.q_proj", "model.layers.0.self_attn"])
@@ -300,6 +386,15 @@ def test_kv_scales_of_other_versions_and_values(llama: Variant, tmp_path: Path) 
     add_kv_scales(llama, 1.0)
     llama.set_version("0.47.0")
     assert "kv-scales-one" not in {finding.id for finding in inspected(llama, tmp_path)}
+
+
+def test_kv_scales_of_some_layers(llama: Variant, tmp_path: Path) -> None:
+    add_kv_scales(llama, 0.01)
+    del llama.tensors[KV[0]]
+    finding = the_one(llama, tmp_path)
+    assert (finding.id, finding.severity) == ("kv-scales-partial", "warning")
+    missing = "model.layers.*.self_attn.k_scale"
+    assert finding.detail == f"1 KV-cache scale missing beside the 3 that are there: {missing}"
 
 
 def test_a_kv_scale_that_is_zero(llama: Variant, tmp_path: Path) -> None:
@@ -376,4 +471,105 @@ def test_compressed_tensors(tmp_path: Path) -> None:
 
 def test_no_tokenizer(gpt_oss: Variant, tmp_path: Path) -> None:
     gpt_oss.tokenizer = False
-    assert the_info(gpt_oss, tmp_path, "missing-tokenizer").where == "tokenizer.json"
+    finding = the_info(gpt_oss, tmp_path, "missing-tokenizer")
+    assert finding.where == "tokenizer.json"
+    assert finding.detail == "there is no tokenizer.json; ModelOpt's export writes none, and serving needs one"
+
+
+def test_an_empty_exclude_list_of_gpt_oss(gpt_oss: Variant, llama: Variant, tmp_path: Path) -> None:
+    """TensorRT-LLM's loader replaces a list only if it has entries; Llama has no such loader."""
+    gpt_oss.set_excludes([])
+    finding = the_one(gpt_oss, tmp_path)
+    assert (finding.id, finding.severity, finding.where) == ("empty-excludes", "warning", "hf_quant_config.json")
+    llama.set_excludes([])
+    assert "empty-excludes" not in {each.id for each in inspected(llama, tmp_path / "llama")}
+
+
+def test_a_head_that_is_not_listed(gpt_oss: Variant, tmp_path: Path) -> None:
+    gpt_oss.set_excludes(["model.embed_tokens"])
+    finding = the_one(gpt_oss, tmp_path)
+    assert (finding.id, finding.severity) == ("unlisted-head", "warning")
+    assert finding.where == "model.safetensors, tensor 'lm_head.weight'"
+
+
+def test_a_gate_of_qwen3_moe_that_is_not_listed(tmp_path: Path) -> None:
+    excludes = ["lm_head", "model.layers.0.mlp.gate"]
+    variant = made(QWEN3_MOE, Layout("nvfp4", "nvfp4"), quant_algo="NVFP4", group_size=16, exclude_modules=excludes)
+    finding = the_one(variant, tmp_path)
+    assert (finding.id, finding.where) == (
+        "unlisted-head",
+        "model.safetensors, tensor 'model.layers.1.mlp.gate.weight'",
+    )
+
+
+def test_a_kv_scheme_that_the_tensors_do_not_have(gpt_oss: Variant, tmp_path: Path) -> None:
+    assert gpt_oss.quant_config is not None
+    gpt_oss.quant_config["quantization"]["kv_cache_quant_algo"] = "FP8"
+    gpt_oss.config["quantization_config"]["kv_cache_scheme"] = {"dynamic": False, "num_bits": 8, "type": "float"}
+    finding = the_info(gpt_oss, tmp_path, "kv-scales-missing")
+    assert finding.detail == "the JSON says the KV cache is FP8, but there is no k_scale or v_scale; a loader takes 1.0"
+
+
+def test_kv_scales_of_which_the_json_says_nothing(gpt_oss: Variant, tmp_path: Path) -> None:
+    for name in KV:
+        gpt_oss.tensors[name] = ("F32", np.array(0.01, "<f4"))
+    finding = the_one(gpt_oss, tmp_path)
+    assert (finding.id, finding.severity) == ("kv-scheme-unsaid", "warning")
+    assert finding.detail == "2 KV-cache scales, but the JSON says nothing of the KV cache: they are not used"
+
+
+@pytest.mark.parametrize(
+    ("file", "severity"),
+    [
+        ("model-00001-of-00002.safetensors", "warning"),
+        ("other.safetensors", "warning"),
+        ("consolidated.safetensors", "info"),
+        ("adapter_model.safetensors", "info"),
+    ],
+)
+def test_a_file_that_is_not_of_the_checkpoint(gpt_oss: Variant, tmp_path: Path, file: str, severity: str) -> None:
+    folder = gpt_oss.write(tmp_path / "m")
+    (folder / file).write_bytes(b"")
+    (finding,) = (each for each in inspect_source(str(folder)).findings if each.id == "unindexed-file")
+    assert (finding.severity, finding.where) == (severity, file)
+    assert finding.detail == f"1 safetensors file beside model.safetensors: {file}"
+
+
+def test_a_file_that_the_index_does_not_name(shared_fixtures: Path, tmp_path: Path) -> None:
+    source = shared_fixtures / "tiny-gpt-oss-nvfp4-sharded-modelopt-0.37"
+    for path in source.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "other.safetensors").write_bytes(b"")
+    (finding,) = above_info(inspect_source(str(tmp_path)).findings)
+    assert finding.detail == "1 safetensors file that the index does not name: other.safetensors"
+
+
+@pytest.mark.parametrize(
+    "inline", [{"quant_method": "modelopt_fp4"}, {"quant_method": "x", "producer": {"name": "modelopt"}}]
+)
+def test_every_name_of_modelopts_block(gpt_oss: Variant, tmp_path: Path, inline: dict[str, object]) -> None:
+    gpt_oss.quant_config = None
+    gpt_oss.config["quantization_config"] |= inline
+    assert the_one(gpt_oss, tmp_path).id == "missing-quant-config"
+
+
+def test_text_of_a_file_cannot_pass_for_a_finding(tmp_path: Path) -> None:
+    """Line breaks, ANSI and OSC sequences wherever a person reads a checkpoint's own words."""
+    llama = Variant.of_export("llama-nvfp4-kvfp8")
+    evil = "\x1b[2J\x1b]0;t\x07\nerror   fake: x\r\u202e" + "y" * 300
+    assert llama.quant_config is not None
+    llama.config["architectures"] = [evil]
+    llama.quant_config["producer"] |= {"name": evil, "version": evil}
+    llama.quant_config["quantization"] |= {
+        "quant_algo": evil,
+        "kv_cache_quant_algo": evil,
+        "exclude_modules": [evil, evil, "lm_head"],
+    }
+    for name in (evil, f"{evil}.weight", f"{evil}.weight_scale_2", "weight_scale_2", f"a{evil}.k_proj.k_scale"):
+        llama.tensors[name] = ("F32", np.zeros((), "<f4"))
+    found = inspect_source(str(llama.write(tmp_path / "m")), deep=True)
+    lines = to_text(found).split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert max(map(len, lines)) < 1100
+    assert not any(line.startswith("error   fake") for line in lines)
+    assert all(finding.where.isprintable() for finding in found.findings)

@@ -64,6 +64,12 @@ COMPRESSED: Specs = {
         ({"a.e_score_correction_bias": ("F32", (8,))}, "a.e_score_correction_bias", "f32", (8,), 8),
         ({"a.bias": ("BF16", (8,))}, "a", "bf16", (8,), 8),
         ({"a.weight": ("I8", (8,))}, "a", "i8", (8,), 8),
+        ({"a.weight": ("I8", (8, 4)), "a.weight_scale": ("F32", (8,))}, "a", "int8", (8, 4), 32),
+        ({"a.weight": ("U8", (4, 8)), "a.weight_scale": ("F32", (8, 1))}, "a", "int4", (8, 8), 64),
+        ({"a.weight": ("U8", (8, 16)), "a.weight_scale": ("U8", (8, 1))}, "a", "mxfp4", (8, 32), 256),
+        ({"a.weight": ("U8", (8, 16)), "a.weight_scale": ("F8_E8M0", (8, 1))}, "a", "mxfp4", (8, 32), 256),
+        ({"a.k_proj.weight": ("BF16", (8, 4)), "a.k_proj.k_bias": ("BF16", (8,))}, "a.k_proj", "bf16", (8, 4), 32),
+        ({"a.k_bias": ("BF16", (8,))}, "a.k_bias", "bf16", (8,), 8),
     ],
 )
 def test_one_module(specs: Specs, name: str, format: str, shape: tuple[int, ...], count: int) -> None:

@@ -15,7 +15,8 @@ from tests.helpers import write_checkpoint, write_json
 from toolkit.models import registry
 from toolkit.models.layout import Layout
 
-TYPES = {"U8": "u1", "F8_E4M3": "u1", "BF16": "<u2", "F32": "<f4"}
+TYPES = {"U8": "u1", "I8": "i1", "F8_E4M3": "u1", "F8_E8M0": "u1", "BF16": "<u2", "F32": "<f4"}
+EXPORTS = Path(__file__).parent / "exports"
 Tensors = dict[str, tuple[str, np.ndarray]]
 
 
@@ -40,6 +41,15 @@ class Variant:
             json.loads(quant.read_text()) if quant.exists() else None,
         )
 
+    @classmethod
+    def of_export(cls, name: str) -> Variant:
+        """The JSON files, names, dtypes and shapes of an export that ModelOpt 0.37.0 made, with values made up here."""
+        document = json.loads((EXPORTS / f"{name}.json").read_text())
+        tensors = {
+            name: (dtype, _filled(name, dtype, tuple(shape))) for name, (dtype, shape) in document["tensors"].items()
+        }
+        return cls(tensors, document["config"], document["hf_quant_config"])
+
     def write(self, folder: Path) -> Path:
         shards = {"model.safetensors": self.tensors}
         write_checkpoint(folder, shards, config=self.config, quant_config=self.quant_config)
@@ -61,6 +71,18 @@ class Variant:
         assert self.quant_config is not None
         self.quant_config["quantization"]["exclude_modules"] = excludes
         self.config["quantization_config"]["ignore"] = excludes
+
+    def set_algorithm(self, algo: str | None) -> None:
+        """In both files."""
+        assert self.quant_config is not None
+        self.quant_config["quantization"]["quant_algo"] = algo
+        self.config["quantization_config"]["quant_algo"] = algo
+
+    def set_group_size(self, size: int) -> None:
+        """In both files."""
+        assert self.quant_config is not None
+        self.quant_config["quantization"]["group_size"] = size
+        self.config["quantization_config"]["config_groups"]["group_0"]["weights"]["group_size"] = size
 
     def set_scalar(self, name: str, value: float) -> None:
         assert self.tensors[name][0] == "F32", name
@@ -111,7 +133,7 @@ def _filled(name: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
         return np.full(shape, 0x38, np.uint8)
     size = int(np.prod(shape))
     bits = np.arange(size) % 251
-    return (bits.astype(np.uint8) if dtype == "U8" else (bits + 0x3C00).astype("<u2")).reshape(shape)
+    return (bits.astype(TYPES[dtype]) if dtype in ("U8", "I8") else (bits + 0x3C00).astype("<u2")).reshape(shape)
 
 
 GPT_OSS = {

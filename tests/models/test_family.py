@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.models.layouts import CASES, VERSIONS, case, infos, layout
@@ -47,6 +49,22 @@ def test_attention_weights_are_named_layer_by_layer() -> None:
     assert list(gpt_oss.FAMILY.attention_weights(geometry)) == [
         stem.format(layer, projection) for layer in (0, 1) for projection in "qkvo"
     ]
+
+
+@pytest.mark.parametrize(
+    ("case_name", "experts", "name"),
+    [
+        ("gpt-oss-nvfp4", 3, "gpt-oss-20b"),
+        ("gpt-oss-nvfp4", 32, "gpt-oss-20b"),
+        ("gpt-oss-nvfp4", 33, "gpt-oss-120b"),
+        ("gpt-oss-nvfp4", 256, "gpt-oss-120b"),
+        ("llama-nvfp4", 0, "llama"),
+        ("qwen3-moe-nvfp4", 128, "qwen3-moe"),
+    ],
+)
+def test_a_size_of_a_family_goes_by_the_published_model(case_name: str, experts: int, name: str) -> None:
+    family, geometry, _ = case(case_name)
+    assert family.size_name(replace(geometry, experts=experts)) == name
 
 
 def test_kv_scales() -> None:

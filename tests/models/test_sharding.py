@@ -14,7 +14,7 @@ from toolkit.models.geometry import Geometry, Spec
 from toolkit.models.known import KNOWN
 from toolkit.models.layout import Layout
 from toolkit.models.registry import FAMILIES
-from toolkit.models.sharding import Weights, part_of, rank_bytes, stages
+from toolkit.models.sharding import Weights, part_of, stages
 
 
 def model(repo: str, layout: Layout) -> tuple[dict[str, Spec], Geometry]:
@@ -59,13 +59,13 @@ def test_gpt_oss_120b(tp: int, ep: int, dp: bool, attention: int, experts: float
     """36 layers; embedding and lm_head of VOCAB rows each."""
     tensors, geometry = model("Firworks/gpt-oss-120b-nvfp4", Layout("bf16", "nvfp4"))
     expected = 36 * (attention + experts + GPT_OSS_ROUTER_AND_NORMS + GPT_OSS_SCALARS) + 2 * H * (outer + 1)
-    assert rank_bytes(tensors, geometry, tp=tp, ep=ep, attention_dp=dp) == expected
+    assert Weights.of(tensors).rank_bytes(geometry, tp=tp, ep=ep, attention_dp=dp) == expected
 
 
 def test_one_gpu_holds_the_predicted_bytes_and_wider_expert_biases() -> None:
     tensors, geometry = model("Firworks/gpt-oss-120b-nvfp4", Layout("bf16", "nvfp4"))
     wider = 36 * 128 * (5760 + 2880) * 2
-    assert rank_bytes(tensors, geometry) == 68_831_997_120 + wider
+    assert Weights.of(tensors).rank_bytes(geometry) == 68_831_997_120 + wider
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_gpt_oss_20b_in_mxfp4(
     gate_up = 2 * channels * (90 * 17 + 2)
     down = H * (k_blocks * 17 + 2)
     layer = gpt_oss_attention(heads, kv) + experts * (gate_up + down) + 2 * (32 * H + 32 + 2 * H)
-    assert rank_bytes(tensors, geometry, tp=tp, ep=ep) == 24 * layer + 2 * H * (2 * VOCAB // tp + 1)
+    assert Weights.of(tensors).rank_bytes(geometry, tp=tp, ep=ep) == 24 * layer + 2 * H * (2 * VOCAB // tp + 1)
 
 
 def test_a_share_that_is_not_whole_is_rounded_up() -> None:
     """90 blocks over 4 ranks: the largest share is 23."""
     tensors, geometry = model("openai/gpt-oss-20b", Layout("bf16", "mxfp4"))
     layer = gpt_oss_attention(16, 2) + 32 * (1440 * (90 * 17 + 2) + H * (23 * 17 + 2)) + 2 * (32 * H + 32 + 2 * H)
-    assert rank_bytes(tensors, geometry, tp=4) == 24 * layer + 2 * H * (VOCAB // 2 + 1)
+    assert Weights.of(tensors).rank_bytes(geometry, tp=4) == 24 * layer + 2 * H * (VOCAB // 2 + 1)
 
 
 def llama_layer(q_heads: int, kv_heads: int, channels: int) -> float:
@@ -116,7 +116,7 @@ LLAMA_TABLE, LLAMA_NORM = 128256 * 4096 * 2, 4096 * 2
 def test_llama_8b(tp: int, pp: int, dp: bool, expected: float) -> None:
     """With pp 5 the ranks have 7, 7, 6, 6 and 6 layers: the first, with the embedding, is the fullest."""
     tensors, geometry = model("nvidia/Llama-3.1-8B-Instruct-FP4", Layout("nvfp4", "nvfp4"))
-    assert rank_bytes(tensors, geometry, tp=tp, pp=pp, attention_dp=dp) == expected
+    assert Weights.of(tensors).rank_bytes(geometry, tp=tp, pp=pp, attention_dp=dp) == expected
 
 
 def test_a_tied_lm_head_is_copied_to_the_last_pipeline_rank() -> None:
@@ -124,8 +124,8 @@ def test_a_tied_lm_head_is_copied_to_the_last_pipeline_rank() -> None:
     del tensors["lm_head.weight"]
     tied = replace(geometry, tied=True)
     layer = llama_layer(32, 8, 14336)
-    assert rank_bytes(tensors, tied) == 32 * layer + LLAMA_TABLE + LLAMA_NORM
-    assert rank_bytes(tensors, tied, pp=2) == 16 * layer + LLAMA_TABLE + LLAMA_NORM
+    assert Weights.of(tensors).rank_bytes(tied) == 32 * layer + LLAMA_TABLE + LLAMA_NORM
+    assert Weights.of(tensors).rank_bytes(tied, pp=2) == 16 * layer + LLAMA_TABLE + LLAMA_NORM
 
 
 def qwen_layer(q_heads: int, kv_heads: int, experts: int, channels: int) -> float:
@@ -150,14 +150,14 @@ def test_qwen3_30b(tp: int, ep: int, dp: bool, layer: float, rows: int) -> None:
     """4 KV heads: with tp 8 each rank has one, two ranks the same."""
     tensors, geometry = model("nvidia/Qwen3-30B-A3B-FP4", Layout("nvfp4", "nvfp4"))
     expected = 48 * layer + 2 * 2048 * (rows + 1)
-    assert rank_bytes(tensors, geometry, tp=tp, ep=ep, attention_dp=dp) == expected
+    assert Weights.of(tensors).rank_bytes(geometry, tp=tp, ep=ep, attention_dp=dp) == expected
 
 
 def test_experts_that_do_not_split_evenly_are_rounded_up() -> None:
     """4 experts over 3 ranks of one test model: the largest share is 2 experts of 3 BF16 Linears."""
     _, geometry, tensors = case("qwen3-moe-bf16")
-    whole = rank_bytes(tensors, geometry, tp=3, ep=1, attention_dp=True)
-    shared = rank_bytes(tensors, geometry, tp=3, ep=3, attention_dp=True)
+    whole = Weights.of(tensors).rank_bytes(geometry, tp=3, ep=1, attention_dp=True)
+    shared = Weights.of(tensors).rank_bytes(geometry, tp=3, ep=3, attention_dp=True)
     assert whole - shared == 2 * 2 * (4 * 3 * 64 * 16 - 2 * 3 * 64 * 48)
 
 
@@ -172,7 +172,9 @@ def test_experts_that_differ_by_number_only_are_counted_together() -> None:
 @pytest.mark.parametrize("name", sorted(name for name in CASES if name != "gpt-oss-nvfp4"))
 def test_one_rank_holds_every_byte(name: str) -> None:
     _, geometry, tensors = case(name)
-    assert rank_bytes(tensors, geometry) == sum(prod(shape) * itemsize(dtype) for dtype, shape in tensors.values())
+    assert Weights.of(tensors).rank_bytes(geometry) == sum(
+        prod(shape) * itemsize(dtype) for dtype, shape in tensors.values()
+    )
 
 
 @pytest.mark.parametrize(

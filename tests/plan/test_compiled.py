@@ -214,6 +214,30 @@ def test_scales_of_an_fp8_kv_cache_go_along() -> None:
     assert plan.json_files["config.json"]["quantization"]["kv_cache_quant_algo"] == "FP8"
 
 
+@pytest.mark.parametrize("kv", [None, "FP8"])
+@pytest.mark.parametrize("wanted", ["auto", "fp8", "nvfp4"])
+def test_memory_and_config_have_the_kv_cache_of_the_checkpoint(kv: str | None, wanted: str) -> None:
+    case = "llama-nvfp4-fp8-kv" if kv else "llama-nvfp4"
+    source = census(case, exclude=["lm_head"], kv=kv)
+    plan = make_plan(tiny(*COMPILED, f"engine.kv_cache_dtype={wanted}"), source)
+    if wanted == "auto" or (wanted, kv) == ("fp8", "FP8"):
+        assert plan.json_files["config.json"]["quantization"]["kv_cache_quant_algo"] == kv
+        assert plan.memory is not None
+        assert plan.memory.kv_dtype == ("fp8" if kv else "bf16")
+        return
+    has = "the checkpoint's scheme is FP8" if kv else "the checkpoint has no KV scheme"
+    assert whats(plan) == [f"engine.kv_cache_dtype is {wanted}, but {has}, which the engine is built with"]
+    assert plan.refusals[0].ways_out[0] == "Set engine.kv_cache_dtype=auto"
+
+
+def test_the_compiled_nvfp4_path_is_contested() -> None:
+    plan = make_plan(tiny(*COMPILED), census("llama-nvfp4", exclude=["lm_head"]))
+    assert plan.contested
+    [fact] = [fact for fact in plan.evidence if fact.status == "contested"]
+    assert fact.source == "NVIDIA/Model-Optimizer #187"
+    assert not make_plan(tiny("engine.max_seq_len=256"), census("llama-nvfp4", exclude=["lm_head"])).contested
+
+
 def test_a_missing_input_scale_is_filled_in_the_ranks_files() -> None:
     tensors = layouts.case("llama-nvfp4")[2]
     lacking = {name: spec for name, spec in tensors.items() if not name.endswith("input_scale")}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.plan.cases import GPT_OSS_120B_NVFP4, plan_published
 from toolkit.numerics.fidelity import Report
-from toolkit.plan.describe import describe, measured_lines
+from toolkit.plan.describe import describe, download_line, measured_lines
 from toolkit.plan.measure import Measured, Measurement
+from toolkit.plan.source import Download
 from toolkit.plan.types import (
     Action,
     Copy,
@@ -109,6 +112,7 @@ LOSSY = replace(
     why="No MoE backend runs NVFP4 gpt-oss there, but there is one for MXFP4.",
     lossy=True,
     contested=True,
+    ways_out=("Serve openai/gpt-oss-120b",),
     predicted=True,
     kernel="CUTLASS (W4A8_MXFP4_MXFP8)",
     notes=(
@@ -177,7 +181,8 @@ def test_a_plan_that_changes_something() -> None:
         "  KV cache   18.0 KiB a token and 2,304 KiB a request in sliding windows; fits 1,137 × 2,048 tokens, "
         "252 × 9,216 tokens\n"
         "  layouts    tp 1, tp 4 ep 1/2; with attention DP tp 4 ep 2/4\n"
-        "  note       no tokenizer.json: serving needs one; set checkpoint.tokenizer to its folder\n"
+        "  note       no tokenizer.json: serving needs one; set checkpoint.tokenizer to its folder "
+        "(gpt-oss: hf download openai/gpt-oss-120b --include 'tokenizer*' --local-dir DIR)\n"
         "  serve      trtllm-serve out/checkpoint --config out/llm_args.yaml\n"
         "  dataset    python3 make.py > dataset.jsonl\n"
         "  bench      trtllm-bench throughput\n"
@@ -186,12 +191,39 @@ def test_a_plan_that_changes_something() -> None:
     )
 
 
+def test_llm_arguments_and_model_yaml_are_yaml_to_paste() -> None:
+    args: dict[str, Any] = {"backend": "pytorch", "kv_cache_config": {"dtype": "fp8", "free_gpu_memory_fraction": 0.85}}
+    args |= {f"argument_{index}": index for index in range(9)}
+    assert LOADS.launch is not None
+    triton = {"model": "my out/checkpoint", **args, "triton_config": {"max_batch_size": 0, "decoupled": True}}
+    text = describe(replace(LOADS, llm_args=args, launch=replace(LOADS.launch, triton_model=triton)), "llama")
+    lines = text.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("  llm args   {backend: pytorch, "))
+    last = next(number for number, line in enumerate(lines) if line.startswith("  triton     "))
+    assert last > first + 1, "over several lines"
+    assert all(line.startswith(" " * 13) and line[13] != " " for line in lines[first + 1 : last])
+    assert yaml.safe_load("\n".join(line[13:] for line in lines[first:last])) == args
+    assert lines[last] == (
+        "  triton     model.yaml: the llm args and {model: my out/checkpoint, "
+        "triton_config: {max_batch_size: 0, decoupled: true}}"
+    )
+    assert lines[last + 1].startswith("  serve      ")
+
+
+def test_a_download_is_one_line() -> None:
+    asked = Download("hub:a/b", 3, 1_234_567, exact=True)
+    assert download_line(asked) == "weights    not here: 1,234,567 bytes in 3 file(s) from hub:a/b"
+    predicted = Download("hub:a/b", None, 1_234_567, exact=False)
+    assert download_line(predicted) == "weights    not here: about 1,234,567 bytes from hub:a/b"
+
+
 def test_a_plan_that_loses_and_is_doubted() -> None:
     assert describe(LOSSY, "oss") == (
         "oss: loads after a change, not exactly, contested (TensorRT-LLM 1.2.1 on rtx-pro-6000, tp 1)\n"
         "  predicted  from the published export recipe; no header was read\n"
         "  why        No MoE backend runs NVFP4 gpt-oss there, but there is one for MXFP4.\n"
         "  fact       The GEMM is dispatched on SM100 [template.h @02499765, 2026-11-24]\n"
+        "  way out    Serve openai/gpt-oss-120b\n"
         "  keep           2 tensors  The target reads this tensor as it is stored.\n"
         "  output     128 bytes\n"
         "  kernel     CUTLASS (W4A8_MXFP4_MXFP8)\n"
@@ -255,7 +287,7 @@ def test_what_was_measured() -> None:
         "measured   transcode of 2 weights: 33.3333% of 6,000 blocks exact, 4,000 not; relative RMS error 5.000e-02",
         "measured   cast of 1 weights: 100.0000% of 1,000 blocks exact, 0 not; relative RMS error 0.000e+00",
     ]
-    assert list(measured_lines(Measurement(()))) == ["measured   no weight changes its FP4 format: nothing is lost"]
+    assert list(measured_lines(Measurement(()))) == ["measured   no weight changes its number format: nothing is lost"]
 
 
 def test_a_real_plan_has_no_empty_line_and_no_trailing_blank() -> None:

@@ -51,3 +51,8 @@ def test_a_pattern_that_hits_both_is_replaced_by_what_it_hits_rightly() -> None:
 def test_an_empty_list_stays_empty_where_every_projection_is_quantised() -> None:
     """Up to 0.44 routers and embeddings are not listed, and every loader knows them."""
     assert exclude("qwen3-moe-nvfp4") == ()
+
+
+def test_a_pattern_that_goes_leaves_the_routers_that_it_covered() -> None:
+    assert exclude("qwen3-moe-nvfp4", "model.layers.*.mlp*", "lm_head") == ("lm_head", *ROUTERS)
+    assert set(exclude("qwen3-moe-nvfp4", "model*", "lm_head")) == {"lm_head", "model.embed_tokens", *ROUTERS}

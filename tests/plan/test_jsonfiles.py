@@ -5,10 +5,10 @@ from dataclasses import replace
 from tests.models import layouts
 from tests.plan.cases import PRODUCER, census, inline_quant, quant_file, tiny, written
 from toolkit import __version__
-from toolkit.models.known import KNOWN
+from toolkit.models.gpt_oss import MXFP4_CONFIG
 from toolkit.models.layout import Layout
 from toolkit.plan import make_plan
-from toolkit.plan.jsonfiles import MXFP4_CONFIG, JsonFiles, rewritten
+from toolkit.plan.jsonfiles import JsonFiles, rewritten
 from toolkit.plan.types import Action, ShardPlan
 
 NVFP4, LOADED, MXFP4 = Layout("nvfp4", "nvfp4"), Layout("bf16", "nvfp4"), Layout("bf16", "mxfp4")
@@ -21,7 +21,8 @@ def test_nothing_is_rewritten_where_nothing_needs_it() -> None:
     assert rewritten(source, NVFP4, NVFP4, None, KEPT) == JsonFiles({})
     plain = census("llama-bf16", files=[INDEX])
     assert rewritten(plain, Layout("bf16", "bf16"), Layout("bf16", "bf16"), None, KEPT) == JsonFiles({})
-    assert rewritten(census("gpt-oss-mxfp4"), MXFP4, MXFP4, None, KEPT) == JsonFiles({})
+    openai = census("gpt-oss-mxfp4", config={"quantization_config": MXFP4_CONFIG})
+    assert rewritten(openai, MXFP4, MXFP4, None, KEPT) == JsonFiles({})
 
 
 def test_a_new_exclude_list_goes_into_both_files_and_leaves_all_else() -> None:
@@ -65,10 +66,6 @@ def test_a_transcode_speaks_as_openai_s_config() -> None:
     found = rewritten(source, NVFP4, MXFP4, None, KEPT)
     assert found.dropped == ("hf_quant_config.json",)
     assert found.files == {"config.json": {**source.config, "quantization_config": MXFP4_CONFIG}}
-
-
-def test_the_mxfp4_block_is_what_openai_publishes() -> None:
-    assert KNOWN["openai/gpt-oss-120b"].config["quantization_config"] == MXFP4_CONFIG
 
 
 def test_bf16_weights_have_no_quantisation() -> None:

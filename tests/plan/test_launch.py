@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
@@ -14,9 +14,10 @@ from tests.plan.cases import (
     QWEN3_30B,
     census,
     plan_published,
+    predicted,
+    published,
     tiny,
 )
-from toolkit.errors import PlanError
 from toolkit.plan import Plan, make_plan
 from toolkit.plan.types import Launch
 from toolkit.trtllm.commands import Command
@@ -162,166 +163,49 @@ def test_every_section_of_the_recipe_comes_through() -> None:
     assert "--num-requests 77 --input-mean 100 --output-mean 10" in lines(plan)["dataset"]
 
 
-def test_tuned_arguments_go_under_the_recipe_s() -> None:
-    """Database entry 1k1k_tp1_conc4.yaml; what the recipe has a key for is the recipe's."""
-    plan = plan_published(GPT_OSS_120B, "engine.profile=latency", "engine.max_batch_size=16")
-    plain = plan_published(GPT_OSS_120B, "engine.max_batch_size=16")
-    assert plan.llm_args is not None
-    assert plain.llm_args is not None
-    assert plan.llm_args == {**plain.llm_args, "print_iter_log": True, "num_postprocess_workers": 4}
-    assert launched(plan).env == {"TRTLLM_ENABLE_PDL": "1", "NCCL_GRAPH_REGISTER": "0"}
-    note = next(note for note in plan.notes if "NVIDIA's latency configuration" in note.what)
-    assert note.what.startswith("LLM arguments without a recipe key come from NVIDIA's latency configuration")
-    assert note.source == "examples/configs/database/openai/gpt-oss-120b/B200/1k1k_tp1_conc4.yaml @65b31db"
-
-
-def test_leave_to_run_code_beside_weights_is_not_taken_over() -> None:
-    for profile in ("latency", "throughput"):
-        plan = plan_published(GPT_OSS_120B, f"engine.profile={profile}")
-        assert plan.llm_args is not None
-        assert "trust_remote_code" not in plan.llm_args
-        assert "batch_sizes" not in plan.llm_args["cuda_graph_config"], "engine.max_batch_size stands for them"
-
-
-def test_engine_llm_args_win_over_tuned_ones_and_the_recipe() -> None:
-    base = ("engine.profile=latency",)
-    own = (
-        "engine.llm_args.num_postprocess_workers=9",
-        "engine.llm_args.stream_interval=7",
-        "engine.llm_args.moe_config.backend=TRITON",
-        "engine.llm_args.cuda_graph_config={max_batch_size: 4}",
-        "engine.llm_args.trust_remote_code=true",
-    )
-    before, after = plan_published(GPT_OSS_120B, *base), plan_published(GPT_OSS_120B, *base, *own)
-    assert before.llm_args is not None
-    assert after.llm_args == {
-        **before.llm_args,
-        "num_postprocess_workers": 9,
-        "stream_interval": 7,
-        "moe_config": {"backend": "TRITON"},
-        "cuda_graph_config": {"enable_padding": True, "max_batch_size": 4},
-        "trust_remote_code": True,
-    }
-    assert after.digest != before.digest
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("7", 7),
-        ("-1", -1),
-        ("0.5", 0.5),
-        (".5", 0.5),
-        ("1e-3", 0.001),
-        ("2.", 2.0),
-        ("true", True),
-        ("False", False),
-        ("null", None),
-        ("fp8", "fp8"),
-        ("1.2.1", "1.2.1"),
-        ("nan", "nan"),
-        ("9" * 5000, "9" * 5000),
-        ("[1, 2.5, x]", [1, 2.5, "x"]),
-        ("{a: 1}", {"a": 1}),
-    ],
-)
-def test_values_are_numbers_where_they_look_like_numbers(text: str, value: Any) -> None:
-    """A recipe keeps its scalars as text; ``env_overrides`` takes any values."""
-    args = plan_published(GPT_OSS_20B, f"engine.llm_args.env_overrides={{it: {text}}}").llm_args
-    assert args is not None
-    found = args["env_overrides"]["it"]
-    assert (found, type(found)) == (value, type(value))
-
-
-@pytest.mark.parametrize(
-    ("override", "error"),
-    [
-        (
-            "engine.llm_args.max_batch_sise=3",
-            "engine.llm_args.max_batch_sise: TensorRT-LLM 1.2.1 has no LLM argument max_batch_sise. "
-            "Did you mean max_batch_size?",
-        ),
-        (
-            "engine.llm_args.cuda_graph_config.padding_enabled=true",
-            "engine.llm_args.cuda_graph_config.padding_enabled: TensorRT-LLM 1.2.1 has no LLM argument "
-            "cuda_graph_config.padding_enabled. Write cuda_graph_config.enable_padding "
-            "(release notes 1.0, API changes)",
-        ),
-        (
-            "engine.llm_args.kv_cache_dtype=fp8",
-            "engine.llm_args.kv_cache_dtype: TensorRT-LLM 1.2.1 has no LLM argument kv_cache_dtype. Write "
-            "kv_cache_config.dtype (in llm.yaml @000a01d; release notes 1.0: Unify KvCacheConfig in LLM class)",
-        ),
-        (
-            "engine.llm_args.tensor_parallel_size=4",
-            "engine.llm_args.tensor_parallel_size: is 4, but the plan is made for target.parallel.tp=1. "
-            "Set target.parallel.tp and leave this one out",
-        ),
-        (
-            "engine.llm_args.max_seq_len=100",
-            "engine.llm_args.max_seq_len: is 100, but the plan is made for engine.max_seq_len=9216. "
-            "Set engine.max_seq_len and leave this one out",
-        ),
-        (
-            "engine.llm_args.kv_cache_config={free_gpu_memory_fraction: 0.9}",
-            "engine.llm_args.kv_cache_config.free_gpu_memory_fraction: is 0.9, but the plan is made for "
-            "engine.kv_cache_free_gpu_memory_fraction=0.85. Set engine.kv_cache_free_gpu_memory_fraction and leave "
-            "this one out",
-        ),
-    ],
-)
-def test_arguments_that_are_wrong_or_contradict_the_recipe(override: str, error: str) -> None:
-    with pytest.raises(PlanError) as caught:
-        plan_published(GPT_OSS_20B, override)
-    assert str(caught.value) == error
-
-
-def test_saying_the_same_twice_is_no_contradiction() -> None:
-    same = ("engine.llm_args.max_seq_len=9216", "engine.llm_args.kv_cache_config={dtype: fp8}")
-    assert plan_published(GPT_OSS_20B, *same).llm_args == plan_published(GPT_OSS_20B).llm_args
-    with pytest.raises(PlanError, match=r"kv_cache_config\.dtype: is None, but the plan is made for .*=fp8"):
-        plan_published(GPT_OSS_20B, "engine.llm_args.kv_cache_config=")
-
-
-def test_what_is_doubtful_about_an_argument_is_noted() -> None:
-    notes = plan_published(GPT_OSS_20B, "engine.profile=throughput", "target.gpu=b200").notes
-    assert all(note.what for note in notes)
-    said = [note.what for note in notes if note.what.startswith("llm_args.")]
-    assert len(said) == len(set(said))
-
-
-@pytest.mark.parametrize("key", ["llm_args={max_batch_size: 512}", "profile=throughput"])
-def test_a_compiled_engine_has_no_llm_arguments(key: str) -> None:
-    name = key.partition("=")[0]
-    with pytest.raises(PlanError) as caught:
-        plan_published(LLAMA_8B, "target.backend=tensorrt", f"engine.{key}")
-    assert str(caught.value) == (
-        f"engine.{name}: a compiled engine takes no LLM arguments. "
-        f"Leave engine.{name} out, or set target.backend=pytorch"
-    )
-
-
-def test_a_profile_that_nvidia_does_not_publish() -> None:
-    with pytest.raises(PlanError) as caught:
-        plan_published(LLAMA_8B, "engine.profile=latency")
-    assert str(caught.value) == (
-        "engine.profile: NVIDIA publishes no latency configuration of llama in NVFP4 for b200. "
-        "Leave engine.profile out, or set another"
-    )
-
-
-def test_a_profile_of_another_size_says_so() -> None:
-    plan = plan_published(GPT_OSS_20B, "engine.profile=throughput")
-    note = next(note for note in plan.notes if "throughput configuration" in note.what)
-    assert "published for gpt-oss-120b" in note.what
+def local(*overrides: str, files: tuple[str, ...] = ("tokenizer.json",)) -> Plan:
+    source = census("llama-nvfp4", exclude=["lm_head"], files=files)
+    assert layouts.SHARD in source.shards
+    return make_plan(tiny(OUT, *overrides), source)
 
 
 def test_a_local_checkpoint_is_named_by_the_recipe() -> None:
     """trtllm-bench refuses a folder as --model: the name stands for it, and is not a path."""
-    source = census("llama-nvfp4", exclude=["lm_head"])
-    assert layouts.SHARD in source.shards
-    bench = lines(make_plan(tiny(OUT), source))["bench"]
+    bench = lines(local())["bench"]
     assert bench.startswith("trtllm-bench --model tiny-gpt-oss-cpu --model_path out/checkpoint throughput ")
+
+
+@pytest.mark.parametrize("release", ["1.1.0", "1.2.1"])
+def test_the_tokenizer_of_a_local_checkpoint_is_the_bundle_s(release: str) -> None:
+    """The script takes a folder; the subcommand of 1.2 takes none."""
+    assert lines(local(f"target.release={release}"))["dataset"].startswith(
+        "python3 benchmarks/cpp/prepare_dataset.py --tokenizer out/checkpoint --random-seed 420 --stdout "
+    )
+
+
+def no_dataset(plan: Plan) -> list[str]:
+    assert "dataset" not in lines(plan)
+    return [note.what for note in plan.notes if note.what.startswith("no line makes the bench's dataset")]
+
+
+def test_no_dataset_line_where_none_would_run() -> None:
+    assert no_dataset(local("target.release=1.3.0rc1")) == [
+        "no line makes the bench's dataset: in 1.3.0rc1 `trtllm-bench prepare-dataset` takes the tokenizer of a Hub "
+        "repository as --model, not a folder; name one that has this tokenizer"
+    ]
+    assert no_dataset(local(files=())) == ["no line makes the bench's dataset: it needs a tokenizer.json"]
+    own = predicted(LLAMA_8B)
+    bare = replace(own, files=tuple(name for name in own.files if not name.startswith("tokenizer")))
+    assert no_dataset(make_plan(published(LLAMA_8B), bare)) == [
+        "no line makes the bench's dataset: it needs a tokenizer.json"
+    ]
+
+
+@pytest.mark.parametrize("release", ["1.2.1", "1.4.0rc1"])
+def test_a_published_checkpoint_without_tokenizer_takes_its_model_s(release: str) -> None:
+    plan = plan_published(GPT_OSS_120B_NVFP4, f"target.release={release}")
+    assert lines(plan)["dataset"].startswith("trtllm-bench --model openai/gpt-oss-120b prepare-dataset ")
+    assert lines(plan)["bench"].startswith(f"trtllm-bench --model {GPT_OSS_120B_NVFP4} ")
 
 
 def test_paths_with_spaces_are_quoted() -> None:

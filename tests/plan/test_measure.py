@@ -115,6 +115,26 @@ def test_a_cast_counts_what_is_out_of_range_and_what_that_costs(tmp_path: Path) 
     assert 0 < report.inexact_blocks <= report.out_of_range
 
 
+@pytest.mark.parametrize("scale_2", [0.0123, 2.0**-10])
+def test_decoding_to_bf16_costs_its_rounding(tmp_path: Path, scale_2: float) -> None:
+    """A power of two as the global scale leaves products of 6 bits, which BF16 holds."""
+    tensors = nvfp4_tensors("w", (10, 48), scale_2)
+    [entry] = run(tmp_path, tensors, Step("dequantize", transcode_inputs("w"))).tensors
+    values = values_of(tensors, "w", experts=False).reshape(-1)
+    rounded = values.astype(np.float32).astype(ml_dtypes.bfloat16).astype(np.float64)
+    blocks = (values == rounded).reshape(-1, 32).all(axis=1)
+    assert (entry.kind, entry.report.blocks, entry.report.exact_blocks) == ("dequantize", 30, int(blocks.sum()))
+    expected = np.sqrt(np.square(rounded - values).sum() / np.square(values).sum())
+    assert entry.report.relative_rms == pytest.approx(expected, rel=1e-3, abs=1e-12)
+    assert (5e-4 < expected < 4e-3) == (scale_2 == 0.0123)
+    assert (entry.report.exact_share == 1) == (scale_2 != 0.0123)
+
+
+def test_a_short_last_block_is_counted(tmp_path: Path) -> None:
+    [entry] = run(tmp_path, nvfp4_tensors("w", (3, 8)), Step("dequantize", transcode_inputs("w"))).tensors
+    assert entry.report.blocks == 2
+
+
 def test_totals_are_kept_apart_by_kind(tmp_path: Path) -> None:
     tensors = {**nvfp4_tensors("a", (2, 16, 4)), **nvfp4_tensors("bb", (8, 16)), **mxfp4_tensors("c", lowest=120)}
     steps = [Step("transcode", transcode_inputs(name)) for name in ("bb", "a")]
@@ -195,6 +215,10 @@ def damaged(name: str) -> tuple[Tensors, Step, str]:
     if name == "global scale":
         tensors["w_weight_scale_2"] = ("F32", np.array(0, "<f4"))
         return tensors, transcode, "tensor 'w_weight_scale_2': is 0.0, but must be finite and above 0."
+    if name == "nan block scale of a Linear":
+        linear = dict(nvfp4_tensors("lin", (4, 16)))
+        linear["lin_weight_scale"][1][2, 1] = 0xFF
+        return linear, Step("dequantize", transcode_inputs("lin")), "tensor 'lin': a block scale decodes to what is not"
     if name == "nan MXFP4 scale":
         mxfp4["m_scales"][1][5, 7, 1] = 255
         return mxfp4, cast, "tensor 'm_blocks': MXFP4 scale [5, 7, 1] is 255, which is NaN. Fetch the file again"
@@ -210,7 +234,16 @@ def damaged(name: str) -> tuple[Tensors, Step, str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["nan block scale", "global scale", "nan MXFP4 scale", "dtype", "untransposed scales", "experts"]
+    "name",
+    [
+        "nan block scale",
+        "nan block scale of a Linear",
+        "global scale",
+        "nan MXFP4 scale",
+        "dtype",
+        "untransposed scales",
+        "experts",
+    ],
 )
 def test_a_damaged_tensor_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(room, "_PART", 1)

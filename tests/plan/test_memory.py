@@ -160,6 +160,18 @@ def test_what_cannot_be_held_is_said() -> None:
     assert not any("fit at once" in note.what or "not one request" in note.what for note in few.notes)
 
 
+def test_a_rank_s_batch_is_held_against_a_rank_s_requests() -> None:
+    """With attention DP every rank has a batch of engine.max_batch_size, and a share of the requests that fit."""
+    base = ("target.parallel={tp: 2, ep: 2, attention_dp: true}",)
+    held = memory(plan_published(GPT_OSS_120B, *base))
+    requests = held.fits[-1].requests
+    for batch, said in ((requests // 2, 0), (requests // 2 + 1, 1), (requests, 1)):
+        plan = plan_published(GPT_OSS_120B, *base, f"engine.max_batch_size={batch}")
+        fewer = [note.what for note in plan.notes if "fit at once on each rank" in note.what]
+        assert len(fewer) == said
+        assert all(f"{requests // 2} requests of 9216 tokens" in what for what in fewer)
+
+
 def heuristic(plan: Plan) -> list[str]:
     return [note.what for note in plan.notes if "trtllm-bench by itself" in note.what]
 
@@ -179,6 +191,7 @@ def test_where_the_release_s_own_heuristic_misjudges() -> None:
         "the launch line gives it both sizes"
     ]
     assert heuristic(plan_published(LLAMA_8B, "target.weights=bf16")) == []
+    assert heuristic(plan_published(LLAMA_8B, "target.backend=tensorrt")) == []
 
 
 def test_weights_that_do_not_fit_are_refused_with_layouts_and_gpus() -> None:
@@ -243,6 +256,20 @@ def census_for(entry: Entry, weights: str) -> Census:
     family = FAMILIES[config["architectures"][0]]
     tensors = family.tensors(family.geometry(config, entry.model), Layout(weights, weights))  # type: ignore[arg-type]
     return Census(config["architectures"][0], config, None, None, layouts.infos(tensors), {layouts.SHARD: 0}, (), "x")
+
+
+def test_gpus_that_hold_it_and_cannot_run_it_are_no_way_out() -> None:
+    """Hopper has memory for Llama-3.3-70B in NVFP4, and no kernel."""
+    family = FAMILIES[LLAMA_70B["architectures"][0]]
+    tensors = family.tensors(family.geometry(LLAMA_70B, "70b"), Layout("nvfp4", "nvfp4"))
+    source = Census(
+        "LlamaForCausalLM", LLAMA_70B, None, None, layouts.infos(tensors), {layouts.SHARD: 0}, (), "llama-70b"
+    )
+    plan = make_plan(published(LLAMA_8B, "target.gpu=rtx-5090", "engine.kv_cache_dtype=auto"), source)
+    [refusal] = plan.refusals
+    assert refusal.what.startswith("tp 1 puts 39.")
+    [way] = [way for way in refusal.ways_out if way.startswith("Run it")]
+    assert way == "Run it on one of b200, gb200, b300, gb300, rtx-pro-6000, dgx-spark"
 
 
 def configurations() -> list[Any]:

@@ -165,11 +165,14 @@ def test_the_ways_out_are_the_nearest_legal_layouts() -> None:
 
 def test_layouts_in_words_and_as_values() -> None:
     plain, parallel = ParallelSection(tp=4), ParallelSection(tp=4, ep=2, attention_dp=True)
-    assert (spoken(plain), spoken(parallel), spoken(Split(2, 2, False))) == (
+    staged = ParallelSection(tp=1, pp=2)
+    assert (spoken(plain), spoken(parallel), spoken(Split(2, 2, False)), spoken(staged)) == (
         "tp 4",
         "tp 4 ep 2 attention DP",
         "tp 2 ep 2",
+        "tp 1 pp 2",
     )
+    assert typed([staged]) == "target.parallel to {tp: 1, pp: 2}"
     assert typed([plain, parallel]) == "target.parallel to {tp: 4} or {tp: 4, ep: 2, attention_dp: true}"
     assert split(parallel) == Split(4, 2, True)
 
@@ -193,3 +196,24 @@ def test_a_plan_lists_the_legal_layouts() -> None:
     assert set(plan.layouts) == by_hand(2880, 64, 8, 1, 128)
     refused = plan_published("openai/gpt-oss-120b", "target.parallel.pp=2")
     assert set(refused.layouts) == set(plan.layouts)
+
+
+@pytest.mark.parametrize(
+    ("parallel", "channels"), [("1.1", None), ("2.1", None), ("8.1", 96), ("8.2", None), ("4.4", None)]
+)
+def test_cutlass_has_64_channels_of_packed_experts_a_rank(parallel: str, channels: int | None) -> None:
+    """Qwen3-30B-A3B: 768 / 8 = 96, which is legal, and not what NVIDIA sweeps."""
+    tp, ep = parallel.split(".")
+    plan = plan_published(QWEN3_30B, f"target.parallel={{tp: {tp}, ep: {ep}}}", layers=1)
+    notes = [note for note in plan.notes if "multiple of 64" in note.what]
+    assert len(notes) == (channels is not None)
+    for note in notes:
+        assert f"MoE tensor parallel 8 gives {channels} channels a rank" in note.what
+        assert "inferred" in note.source
+    assert not plan.refusals
+
+
+def test_every_rule_is_a_fact_with_its_day() -> None:
+    refusals = list(refuse_layout(ParallelSection(tp=64, pp=64, ep=1), rules(LLAMA_8B, PACKED)))
+    assert len(refusals) >= 3
+    assert all(refusal.evidence.checked and refusal.evidence.status for refusal in refusals)

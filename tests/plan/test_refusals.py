@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from tests.models import layouts
 from tests.plan.cases import (
     GPT_OSS_20B,
     GPT_OSS_120B,
@@ -15,10 +17,15 @@ from tests.plan.cases import (
     QWEN3_30B,
     census,
     plan_published,
+    predicted,
+    published,
     tiny,
     whats,
 )
 from tests.plan.test_goldens import goldens
+from toolkit.checkpoint.census import Census
+from toolkit.models.layout import Layout
+from toolkit.models.registry import FAMILIES
 from toolkit.plan import Plan, Refusal, make_plan
 from toolkit.trtllm import load_targets
 
@@ -115,9 +122,8 @@ def test_each_named_gpu_runs_what_the_refused_one_does_not(model: str) -> None:
             GPT_OSS_120B,
             ("target.release=1.1.0", "target.gpu=rtx-pro-6000"),
             {
-                "no MoE backend runs MXFP4 gpt-oss on rtx-pro-6000 (SM120) in TensorRT-LLM 1.1.0": (
-                    "Set target.release=1.2.0 or later"
-                )
+                f"{what} on rtx-pro-6000 (SM120) in TensorRT-LLM 1.1.0": "Set target.release=1.2.0 or later"
+                for what in ("no MoE backend runs MXFP4 gpt-oss", "no attention backend runs gpt-oss")
             },
         ),
         (
@@ -208,3 +214,71 @@ def test_several_reasons_stand_together() -> None:
         "no MoE backend runs NVFP4 gpt-oss on h100 (SM90)",
         "gpt-oss has no pipeline parallelism (target.parallel.pp)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("repo", "gpu"), [(LLAMA_8B, "rtx-5090"), (QWEN3_30B, "h200"), (GPT_OSS_120B, "h100"), (GPT_OSS_120B, "dgx-spark")]
+)
+def test_an_nvfp4_kv_cache_is_sm10x_s(repo: str, gpu: str) -> None:
+    base = (f"target.gpu={gpu}", "target.weights=auto" if "gpt" in repo else "target.weights=bf16")
+    base = (*base, "target.parallel.tp=2")
+    plan = plan_published(repo, *base, "engine.kv_cache_dtype=nvfp4", layers=2)
+    [refusal] = plan.refusals
+    assert refusal.what.startswith(f"attention has no NVFP4 KV cache on {gpu}")
+    assert "#10241" in refusal.evidence.source
+    assert refusal.ways_out == ("Set engine.kv_cache_dtype=fp8", "Run it on one of b200, gb200, b300, gb300")
+    for way in ("engine.kv_cache_dtype=fp8", "target.gpu=b200"):
+        assert not plan_published(repo, *base, "engine.kv_cache_dtype=nvfp4", way, layers=2).refusals
+
+
+@pytest.mark.parametrize(
+    ("gpu", "dtype", "doubtful"), [("b200", "fp8", 0), ("b200", "nvfp4", 1), ("rtx-5090", "fp8", 1)]
+)
+def test_a_kv_cache_that_no_source_shows_is_noted(gpu: str, dtype: str, doubtful: int) -> None:
+    plan = plan_published(GPT_OSS_20B, f"target.gpu={gpu}", f"engine.kv_cache_dtype={dtype}")
+    assert len([note for note in plan.notes if "unverified" in note.source]) == doubtful
+
+
+def bf16_gpt_oss() -> Census:
+    """One layer of gpt-oss-20b, as fine-tuning in BF16 leaves it."""
+    source, family = predicted(GPT_OSS_20B, 1), FAMILIES["GptOssForCausalLM"]
+    config = {key: value for key, value in source.config.items() if key != "quantization_config"}
+    tensors = layouts.infos(family.tensors(family.geometry(config, "x"), Layout("bf16", "bf16")))
+    return replace(source, config=config, quant=None, tensors=tensors, shards={layouts.SHARD: 0})
+
+
+def test_attention_sinks_that_a_release_lacks_refuse() -> None:
+    """BF16 experts have a kernel there since SM80; attention sinks came with 1.2.0."""
+    plain = bf16_gpt_oss()
+    on = ("target.gpu=rtx-pro-6000", "target.weights=auto")
+    old, new = (make_plan(published(GPT_OSS_20B, *on, f"target.release={r}"), plain) for r in ("1.1.0", "1.2.1"))
+    [refusal] = old.refusals
+    assert refusal.what == "no attention backend runs gpt-oss on rtx-pro-6000 (SM120) in TensorRT-LLM 1.1.0"
+    assert refusal.ways_out[0] == "Set target.release=1.2.0 or later"
+    assert not new.refusals
+    assert new.contested
+    facts = {fact.statement for fact in new.evidence}
+    assert load_targets().fact("gpt-oss-bf16-cutlass").statement in facts
+
+
+def test_a_contested_kernel_without_issues_is_explained_by_its_fact() -> None:
+    kernel = next(k for k in load_targets().kernels if k.fact.id == "gpt-oss-bf16-cutlass")
+    plan = make_plan(published(GPT_OSS_20B), bf16_gpt_oss())
+    assert kernel.fact.statement in {fact.statement for fact in plan.evidence}
+    assert "sources disagree on whether CUTLASS (BF16) on SM100 runs it" in {note.what for note in plan.notes}
+    assert not any("open issues" in note.what for note in plan.notes)
+
+
+def test_marlin_is_named_as_doubtful() -> None:
+    plan = plan_published(LLAMA_8B, "target.gpu=h100", "target.release=1.4.0rc1")
+    [doubtful] = [way for way in plan.refusals[0].ways_out if way.startswith("Doubtful")]
+    assert "MARLIN from 1.3.0rc27 on, with nvfp4_gemm_config.allowed_backends=[marlin]" in doubtful
+
+
+def test_an_accepted_transcode_says_where_the_checkpoint_s_own_format_loads() -> None:
+    older = plan_published(GPT_OSS_120B_NVFP4, "target.release=1.1.0")
+    assert (older.lossy, older.ways_out) == (True, ("Set target.release=1.2.1",))
+    assert not plan_published(GPT_OSS_120B_NVFP4, "target.release=1.2.1").lossy
+    card = plan_published(GPT_OSS_120B_NVFP4, "target.gpu=h200")
+    assert card.ways_out == ("Run it on one of b200, gb200, b300, gb300",)
+    assert plan_published(GPT_OSS_120B_NVFP4).ways_out == ()

@@ -47,7 +47,15 @@ def test_a_sound_checkpoint_has_nothing_to_repair() -> None:
     for case in ("llama-nvfp4-fp8-kv", "qwen3-moe-nvfp4", CASE, "gpt-oss-mxfp4", "llama-bf16"):
         infos = layouts.infos(layouts.case(case)[2])
         assert repair(infos, "folder", bf16=None, input_scales=None) == (infos, {})
-        assert repair(infos, "folder", bf16=bf16_source(), input_scales={}) == (infos, {})
+        assert repair(infos, "folder", bf16=bf16_source(), input_scales=None) == (infos, {})
+
+
+def test_input_scales_that_a_recipe_names_take_the_place_of_the_checkpoint_s_own() -> None:
+    infos = layouts.infos(layouts.case(CASE)[2])
+    sound, changes = repair(infos, "folder", bf16=None, input_scales=infos)
+    assert sound == infos
+    assert set(changes) == {name for name in infos if name.endswith("input_scale")}
+    assert all(action.kind == "take" and action.borrowed == (name,) for name, (action,) in changes.items())
 
 
 def test_block_scales_are_computed_again_from_the_bf16_source() -> None:

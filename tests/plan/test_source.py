@@ -20,7 +20,7 @@ from toolkit.checkpoint.census import take_census
 from toolkit.checkpoint.remote import FIRST_RANGE
 from toolkit.errors import CheckpointError, PlanError
 from toolkit.models.layout import Layout
-from toolkit.plan import make_plan
+from toolkit.plan import Plan, make_plan
 from toolkit.plan.source import Download, download_of, open_planned, open_source, plan_recipe
 from toolkit.recipe import Recipe
 
@@ -209,7 +209,7 @@ def test_a_known_repository_is_predicted_where_the_hub_does_not_answer() -> None
     )
     download = download_of(recipe)
     assert download is not None
-    assert (download.where, download.nbytes, download.exact) == (f"hub:{GPT_OSS_120B_NVFP4}", 67_458_445_632, False)
+    assert download == Download(f"hub:{GPT_OSS_120B_NVFP4}", None, 67_458_445_632, exact=False)
 
 
 def test_an_unknown_repository_is_one_line() -> None:
@@ -235,6 +235,56 @@ def test_what_the_hub_s_headers_say_is_not_replaced_by_a_prediction(
         plan_recipe(published(GPT_OSS_120B_NVFP4, "engine.max_seq_len=2048"))
 
 
+@pytest.mark.parametrize("fault", ["rate-limited", "down", "hang-up", "loop"])
+def test_a_known_repository_is_predicted_where_the_hub_has_no_answer(hub: HubStandIn, sample: Path, fault: str) -> None:
+    hub.add(GPT_OSS_120B_NVFP4, sample)
+    hub.fault = fault  # type: ignore[assignment]
+    assert plan_recipe(published(GPT_OSS_120B_NVFP4)).predicted
+    download = download_of(published(GPT_OSS_120B_NVFP4))
+    assert download is not None
+    assert not download.exact
+
+
+def test_what_the_hub_refuses_is_not_predicted(hub: HubStandIn, sample: Path) -> None:
+    """A misspelt revision, a repository that is gone, one behind a licence."""
+    hub.add(GPT_OSS_120B_NVFP4, sample)
+    misspelt, gone = published(GPT_OSS_120B_NVFP4, "checkpoint.revision=mian"), published("openai/gpt-oss-120b")
+    for call in (plan_recipe, download_of):
+        with pytest.raises(CheckpointError, match=r"gpt-oss-120b-nvfp4@mian: there is no revision 'mian'"):
+            call(misspelt)
+        with pytest.raises(CheckpointError, match=r"^hub:openai/gpt-oss-120b: the Hub has no such repository"):
+            call(gone)
+    hub.fault = "gated"
+    for call in (plan_recipe, download_of):
+        with pytest.raises(CheckpointError, match=r"^hub:Firworks/gpt-oss-120b-nvfp4: the repository is gated"):
+            call(published(GPT_OSS_120B_NVFP4))
+
+
+def test_what_cannot_be_used_is_not_downloaded(hub: HubStandIn, tmp_path: Path) -> None:
+    def check(plan: Plan) -> None:
+        raise PlanError(f"no, it {plan.verdict}")
+
+    with pytest.raises(PlanError, match="no, it after-change"):
+        open_planned(from_hub(), check)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_other_checkpoints_that_nothing_is_taken_from_are_noted(tmp_path: Path) -> None:
+    def said(*overrides: str) -> list[str]:
+        notes = plan_recipe(cpu_recipe(*B200, *overrides)).notes
+        return [note.what for note in notes if note.what.startswith("checkpoint.")]
+
+    broken, source = (variant.write(tmp_path / str(index)) for index, variant in enumerate(variants()))
+    assert said(f"checkpoint.bf16={source}") == ["checkpoint.bf16 is not needed: no block scale has to be repaired"]
+    assert said(f"checkpoint.input_scales={source}", "target.gpu=h200") == [
+        "checkpoint.input_scales is not needed: the bundle has none"
+    ]
+    with pytest.raises(CheckpointError, match=r"Set checkpoint\.input_scales to the checkpoint of the same model"):
+        said(f"checkpoint.input_scales={source}")
+    assert said(f"checkpoint.path={broken}", f"checkpoint.bf16={source}") == []
+    assert said() == []
+
+
 @pytest.mark.parametrize("fault", ["gated", "private", "rate-limited", "down", "hang-up", "loop"])
 def test_a_hub_that_refuses_is_one_line_for_an_unknown_repository(hub: HubStandIn, fault: str) -> None:
     hub.fault = fault  # type: ignore[assignment]
@@ -242,3 +292,13 @@ def test_a_hub_that_refuses_is_one_line_for_an_unknown_repository(hub: HubStandI
         plan_recipe(from_hub())
     assert str(caught.value).startswith(f"hub:{REPO}")
     assert "\n" not in str(caught.value)
+
+
+def test_scales_that_no_quantiser_writes_are_noted(tmp_path: Path) -> None:
+    """The build stops at them; the plan of a checkpoint that is here says so before."""
+    variant = made(GPT_OSS, Layout("nvfp4", "nvfp4"), quant_algo="NVFP4", group_size=16, exclude_modules=["lm_head"])
+    name = "model.layers.0.mlp.experts.down_proj_weight_scale_2"
+    variant.set_scalar(name, 0.0)
+    folder = variant.write(tmp_path / "c")
+    notes = [note for note in plan_recipe(cpu_recipe(*B200, f"checkpoint.path={folder}")).notes if name in note.source]
+    assert len(notes) == 1

@@ -28,9 +28,9 @@ from tests.plan.cases import (
 )
 from toolkit.checkpoint.header import TensorInfo
 from toolkit.errors import CheckpointError
+from toolkit.models.gpt_oss import MXFP4_CONFIG
 from toolkit.models.layout import Layout
 from toolkit.plan import Action, Copy, Plan, make_plan
-from toolkit.plan.jsonfiles import MXFP4_CONFIG
 
 MLP_ONLY = "tiny-gpt-oss-nvfp4-mlponly-modelopt-0.37"
 INDEX = "model.safetensors.index.json"
@@ -133,17 +133,20 @@ def test_input_scales_of_a_cast_are_taken_or_1() -> None:
     assert str(caught.value) == f"checkpoint.input_scales: tensor '{names[-1]}' is missing. {hint}"
 
 
-def test_input_scales_are_not_asked_for_where_the_checkpoint_has_them() -> None:
-    plan = make_plan(tiny(), census("gpt-oss-nvfp4", exclude=["lm_head"]), input_scales={})
-    assert not any(action.borrowed for action in plan.actions)
+def test_input_scales_are_taken_for_what_stays_packed_and_not_asked_for_elsewhere() -> None:
+    checkpoint = census("gpt-oss-nvfp4", exclude=["lm_head"])
+    plan = make_plan(tiny(), checkpoint, input_scales=checkpoint.tensors)
+    taken = {action.output for action in plan.actions if action.kind == "take"}
+    assert taken == {name for name in checkpoint.tensors if name.endswith("_input_scale")}
+    with pytest.raises(CheckpointError, match=r"checkpoint\.input_scales: tensor .* is missing"):
+        make_plan(tiny(), checkpoint, input_scales={})
 
 
 @pytest.mark.parametrize("case", ["llama-nvfp4", "llama-nvfp4-tied", "llama-nvfp4-fp8-kv", "llama-nvfp4-mlp-only"])
 def test_llama_becomes_bf16_where_asked(case: str) -> None:
     plan = make_plan(tiny("target.weights=bf16", "target.gpu=h100"), census(case, exclude=["lm_head"]))
     tied = "-tied" if "tied" in case else ""
-    kv = {name: spec for name, spec in layouts.case(case)[2].items() if name.endswith(("k_scale", "v_scale"))}
-    assert written(plan) == layouts.case(f"llama-bf16{tied}")[2] | kv
+    assert written(plan) == layouts.case(f"llama-bf16{tied}")[2]
     assert (plan.verdict, plan.lossy, plan.formats) == ("after-change", False, {"attention": "bf16", "ffn": "bf16"})
     assert "quantization_config" not in plan.json_files["config.json"]
     assert "hf_quant_config.json" not in {copy.file for copy in plan.copies}

@@ -41,6 +41,8 @@ SAID: dict[str, Any] = {
     "kernel": "TRTLLM (NVFP4)",
     "lossy": True,
     "contested": True,
+    "certainty": "unverified",
+    "ways_out": ("Set target.release=1.2.1",),
     "evidence": (Evidence("so it is", "#1"),),
     "reasons": {"same": "as it is"},
     "refusals": (Refusal("no", ("yes",), Evidence("so", "#2")),),

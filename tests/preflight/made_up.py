@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from toolkit.preflight.finding import Finding
 from toolkit.preflight.known import load_known
@@ -11,6 +14,7 @@ from toolkit.preflight.machine import Device, Limits, Machine, Nvidia, Part, Pro
 from toolkit.preflight.needs import GPU_SHM, GpuNeeds, Needs
 
 GIB = 1 << 30
+NAMED = "gpt-oss-120b/b200"
 KNOWN = {"b200": 100, "gb200": 100, "b300": 103, "h100": 90, "h200": 90, "rtx-5090": 120, "rtx-pro-6000": 120}
 # Answers of driver 580 on one H100, as it gave them; the UUID is made up.
 H100_ROW = (
@@ -53,6 +57,7 @@ def gpu_needs(**changes: Any) -> GpuNeeds:
         "driver": "575",
         "shipped": "590.44.01",
         "weights": 64 * GIB,
+        "named": NAMED,
     }
     return GpuNeeds(**{**asked, **changes})
 
@@ -69,6 +74,7 @@ def needs(gpu: GpuNeeds | None = None, **changes: Any) -> Needs:
         "fetch_bytes": 63 * GIB,
         "harmony": True,
         "features": load_known().features,
+        "named": NAMED,
     }
     return Needs(**{**asked, **changes})
 
@@ -104,6 +110,14 @@ def fake_nvidia_smi(folder: Path, query: str = H100_ROW, report: str = H100_REPO
     cat = 'while IFS= read -r line || [ -n "$line" ]; do printf \'%s\\n\' "$line"; done'
     script = f"case $1 in --query-gpu=*) f=query ;; *) f=report ;; esac\n{cat} < {folder}/$f\nexit {code}"
     return executable(folder / "nvidia-smi", script)
+
+
+def without_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a read-only container: no folder that Python would take for temporary files is there."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/nowhere"])
+    with pytest.raises(FileNotFoundError, match="No usable temporary directory"):
+        tempfile.gettempdir()
 
 
 def executable(path: Path, script: str) -> Path:

@@ -7,11 +7,16 @@ import pytest
 from tests.preflight.made_up import GIB, device, gpu_needs, machine, nvidia
 from toolkit.preflight import checks_gpu
 from toolkit.preflight.finding import Finding
-from toolkit.preflight.machine import Device, Nvidia
+from toolkit.preflight.machine import Device, HostMemory, Nvidia
 
 UPDATE = "Update the driver on the host"
 H200 = device(name="NVIDIA H200", sm=90)
 END = "End what runs there (nvidia-smi lists it)"
+SHOW_ALL = (
+    "Show all of them (docker run --gpus all), "
+    "or make target.parallel smaller (trtkit plan gpt-oss-120b/b200 lists layouts)"
+)
+END_ON_HOST = "End what else runs on this host (top lists it)"
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,15 @@ def test_a_driver_older_than_the_images(runs: str | None, installed: str | None,
     asked = machine(cuda_installed=installed, nvidia=Nvidia((device(),), "580.95.05", runs))
     expected = Finding("driver", "ok", "580.95.05, 575 or newer needed") if sure else doubt
     assert checks_gpu.driver(gpu_needs(), asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [("590.44.01", "ok"), ("590.44", "warn"), ("590.44.00", "warn"), ("590.44.02", "ok"), ("575", "warn")],
+)
+def test_the_driver_that_the_images_were_built_with(found: str, status: str) -> None:
+    asked = machine(nvidia=Nvidia((device(),), found, "13.0"), cuda_installed="13.1.0.036")
+    assert checks_gpu.driver(gpu_needs(driver="575", shipped="590.44.01"), asked).status == status
 
 
 @pytest.mark.parametrize(
@@ -122,7 +136,7 @@ def test_cuda(installed: str | None, runs: str | None, finding: Finding) -> None
                 "gpu",
                 "fail",
                 "NVIDIA H20 (SM 90), and the recipe is for b200 (SM 100)",
-                "--set target.gpu=h100 or h200, or another machine",
+                "--set target.gpu=h100 (or h200), or another machine",
             ),
         ),
         (
@@ -169,7 +183,7 @@ def test_cuda(installed: str | None, runs: str | None, finding: Finding) -> None
                 "gpu",
                 "fail",
                 "2 × NVIDIA B200 (SM 100) visible, and the parallel layout takes 8",
-                "Show all of them (docker run --gpus all), or make target.parallel smaller (trtkit plan lists layouts)",
+                SHOW_ALL,
             ),
         ),
         (
@@ -221,7 +235,7 @@ def test_gpu(devices: list[Device], asked: dict[str, Any], finding: Finding) -> 
                 "gpu",
                 "fail",
                 "1 × NVIDIA B200 (SM 100) visible by CUDA_VISIBLE_DEVICES=1, and the parallel layout takes 2",
-                "Show all of them (docker run --gpus all), or make target.parallel smaller (trtkit plan lists layouts)",
+                SHOW_ALL,
             ),
         ),
         ("1,0", Finding("gpu", "ok", "2 × NVIDIA B200 (SM 100)")),
@@ -308,13 +322,60 @@ def test_no_answer(problem: str, fix: str) -> None:
         (
             [device(name="NVIDIA GB10", memory_total=None, memory_free=None)],
             {},
-            Finding("memory", "skip", "nvidia-smi gives none for NVIDIA GB10. Type: free -h"),
+            Finding("memory", "skip", "nvidia-smi gives none for NVIDIA GB10", "Type: free -h"),
         ),
         ([device(mig=True)], {}, Finding("memory", "skip", "nvidia-smi does not say how large a MIG slice is")),
     ],
 )
 def test_memory(devices: list[Device], asked: dict[str, Any], finding: Finding) -> None:
     assert checks_gpu.memory(gpu_needs(**asked), machine(nvidia=nvidia(*devices))) == finding
+
+
+@pytest.mark.parametrize(
+    ("shared", "weights", "finding"),
+    [
+        (
+            HostMemory(120 * GIB, 118 * GIB),
+            64 * GIB,
+            Finding("memory", "ok", "118.0 GiB of 120.0 GiB available, which CPU and GPU share"),
+        ),
+        (
+            HostMemory(120 * GIB, 60 * GIB),
+            64 * GIB,
+            Finding(
+                "memory",
+                "fail",
+                "60.0 GiB of 120.0 GiB available, which CPU and GPU share, and the weights of one rank take 64.0 GiB",
+                END_ON_HOST,
+            ),
+        ),
+        (
+            HostMemory(60 * GIB, 60 * GIB),
+            64 * GIB,
+            Finding(
+                "memory",
+                "fail",
+                "60.0 GiB of 60.0 GiB available, which CPU and GPU share, and the weights of one rank take 64.0 GiB",
+                "Raise target.parallel.tp",
+            ),
+        ),
+        (
+            HostMemory(120 * GIB, 100 * GIB),
+            64 * GIB,
+            Finding(
+                "memory",
+                "warn",
+                "100.0 GiB of 120.0 GiB available, which CPU and GPU share: the KV cache gets a share of what is free",
+                END_ON_HOST,
+            ),
+        ),
+        (None, 64 * GIB, Finding("memory", "skip", "nvidia-smi gives none for NVIDIA GB10", "Type: free -h")),
+    ],
+)
+def test_memory_that_cpu_and_gpu_share(shared: HostMemory | None, weights: int, finding: Finding) -> None:
+    spark = nvidia(device(name="NVIDIA GB10", sm=121, memory_total=None, memory_free=None))
+    asked = gpu_needs(gpu="dgx-spark", sm=121, unified=True, memory=120 * GIB, weights=weights)
+    assert checks_gpu.memory(asked, machine(nvidia=spark, host_memory=shared)) == finding
 
 
 @pytest.mark.parametrize(

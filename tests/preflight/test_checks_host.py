@@ -124,7 +124,7 @@ def test_a_download_of_unknown_size() -> None:
     assert checks_host.cache(asked, found) == Finding("cache", "ok", "0 KiB free at /place")
     assert checks_host.disk(asked, found).status == "ok"
     assert checks_host.checkpoint(asked, found) == Finding(
-        "checkpoint", "warn", f"{HUB} is not in the cache", "trtkit engine RECIPE --fetch does it first"
+        "checkpoint", "warn", f"{HUB} is not in the cache", "trtkit engine gpt-oss-120b/b200 --fetch does it first"
     )
 
 
@@ -154,7 +154,7 @@ HUB = "hub:owner/gpt-oss-120b-nvfp4"
                 "checkpoint",
                 "warn",
                 f"{HUB} is not in the cache: 63.0 GiB to download",
-                "trtkit engine RECIPE --fetch does it first",
+                "trtkit engine gpt-oss-120b/b200 --fetch does it first",
             ),
         ),
     ],
@@ -209,3 +209,12 @@ def test_ports() -> None:
 )
 def test_sizes(count: int, text: str) -> None:
     assert size(count) == text
+
+
+@pytest.mark.parametrize(("fix", "given"), [("chmod", "chmod"), (None, "Set HF_HOME to a folder of yours")])
+def test_a_cache_that_cannot_be_read(fix: str | None, given: str) -> None:
+    found = machine(cached=False, unread=Part(problem="/cache: cannot be read", fix=fix))
+    assert checks_host.cache(needs(), found) == Finding("cache", "fail", "/cache: cannot be read", given)
+    assert checks_host.checkpoint(needs(), found) == Finding(
+        "checkpoint", "skip", "whether hub:owner/gpt-oss-120b-nvfp4 is in the cache is not known"
+    )

@@ -11,7 +11,11 @@ from toolkit.preflight.machine import Part, Probed, Vocabulary
 IMAGE = "nvcr.io/nvidia/tensorrt-llm/release:1.2.1"
 FEATURE = load_known().features[0]
 VOCABULARY = "/vocabulary/o200k_base.tiktoken"
-GET_VOCABULARY = "Put o200k_base.tiktoken into a folder and set TIKTOKEN_ENCODINGS_BASE to it"
+GET_VOCABULARY = (
+    "Type: curl -fLO https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken, "
+    "put it into a folder and set TIKTOKEN_ENCODINGS_BASE to it"
+)
+ANOTHER = "is damaged: its SHA-256 is another"
 
 
 @pytest.mark.parametrize(
@@ -161,16 +165,16 @@ def test_tokenizer() -> None:
             ),
         ),
         (
-            Vocabulary(True, VOCABULARY, "damaged"),
+            Vocabulary(True, VOCABULARY, "damaged", ANOTHER),
             Finding(
                 "harmony",
                 "fail",
-                f"TIKTOKEN_ENCODINGS_BASE is set, and {VOCABULARY} is damaged: its SHA-256 is another",
+                f"TIKTOKEN_ENCODINGS_BASE is set, and {VOCABULARY} {ANOTHER}",
                 GET_VOCABULARY,
             ),
         ),
         (
-            Vocabulary(False, "/tmp/x", "damaged"),  # it is downloaded again
+            Vocabulary(False, "/tmp/x", "damaged", ANOTHER),  # it is downloaded again
             Finding(
                 "harmony",
                 "warn",

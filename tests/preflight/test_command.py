@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.preflight.made_up import executable
+from tests.preflight.made_up import executable, without_temporary_folder
 from toolkit.preflight.command import MOST, Answer, run
 
 
@@ -66,3 +67,21 @@ def test_one_that_is_not_there(tmp_path: Path) -> None:
 )
 def test_the_complaint(answer: Answer, complaint: str) -> None:
     assert answer.complaint == complaint
+
+
+def test_a_grandchild_that_keeps_the_pipes_open_is_not_waited_for(tmp_path: Path) -> None:
+    script = executable(tmp_path / "daemon", "/bin/sleep 600 & echo $!; exit 0")
+    answer = run([str(script)], 60)
+    os.kill(int(answer.out), signal.SIGKILL)
+    assert (answer.code, answer.err) == (0, "")
+
+
+def test_one_that_closes_its_outputs_and_goes_on(tmp_path: Path) -> None:
+    script = executable(tmp_path / "quiet", "echo said; exec >&- 2>&-; /bin/sleep 0.1; exit 4")
+    assert run([str(script)], 60) == Answer(4, "said\n")
+
+
+def test_no_temporary_folder_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = executable(tmp_path / "say", "echo one")
+    without_temporary_folder(monkeypatch)
+    assert run([str(script)], 60) == Answer(0, "one\n")

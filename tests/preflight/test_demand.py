@@ -6,6 +6,7 @@ import pytest
 
 from tests.helpers import write_checkpoint
 from toolkit import recipe as recipes
+from toolkit.checkpoint import hub
 from toolkit.checkpoint.census import Census
 from toolkit.errors import PlanError
 from toolkit.models.known import predicted_census
@@ -43,7 +44,7 @@ def test_the_cpu_runtime(root: Path) -> None:
 
 def test_a_gpu_target(root: Path) -> None:
     asked = ask(root, "gpt-oss-120b/b200.yaml", "target.parallel.tp=2", "target.parallel.ep=2")
-    assert asked.plan == Finding("plan", "ok", "the target loads the checkpoint after a change")
+    assert (asked.plan.name, asked.plan.status) == ("plan", "warn")
     assert (asked.shm, asked.repo, asked.harmony) == (GPU_SHM, "Firworks/gpt-oss-120b-nvfp4", True)
     assert asked.features == load_known().features
     gpu = asked.gpu
@@ -54,12 +55,26 @@ def test_a_gpu_target(root: Path) -> None:
     assert gpu.image == "nvcr.io/nvidia/tensorrt-llm/release:1.2.1"
     assert gpu.triton_image == "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
     assert gpu.memory == load_targets().gpu("b200").memory_bytes
-    assert (gpu.driver, gpu.shipped) == ("575", "590.44.01")
+    assert (gpu.driver, gpu.shipped, gpu.unified) == ("575", "590.44.01", False)
     # 64.1 GiB of weights over two ranks; embedding and norms are not split evenly by every layout
     assert gpu.weights is not None
     assert asked.output_bytes is not None
     assert asked.output_bytes / 2 <= gpu.weights < asked.output_bytes * 0.6
     assert asked.fetch_bytes == sum(predicted("Firworks/gpt-oss-120b-nvfp4").shards.values())
+
+
+def test_a_gpu_that_shares_the_host_s_memory(root: Path) -> None:
+    gpu = ask(root, "gpt-oss-20b/dgx-spark.yaml").gpu
+    assert gpu is not None
+    assert gpu.unified
+
+
+def test_the_recipe_s_name_for_commands(root: Path) -> None:
+    recipe = recipes.load(root / "recipes/tiny-gpt-oss/cpu.yaml", (*B200, "target.release=1.0.0"))
+    asked = needs_of(recipe, "tiny-gpt-oss/cpu --set target.release=1.0.0")
+    assert asked.plan.fix == "Type: trtkit plan tiny-gpt-oss/cpu --set target.release=1.0.0, for the ways out"
+    assert asked.gpu is not None
+    assert asked.named == asked.gpu.named == "tiny-gpt-oss/cpu --set target.release=1.0.0"
 
 
 def test_a_shipped_recipe_of_each_model_says_what_it_needs(root: Path) -> None:
@@ -104,6 +119,16 @@ def test_a_damaged_checkpoint(root: Path, tmp_path: Path) -> None:
     asked = ask(root, "tiny-gpt-oss/cpu.yaml", f"checkpoint.path={folder}")
     assert asked.plan.status == "fail"
     assert asked.plan.detail.startswith(f"{folder}: ")
+
+
+def test_a_token_that_cannot_be_read_is_no_failure_of_the_plan(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(repo: str, revision: str | None) -> None:
+        raise NotADirectoryError(20, "Not a directory", "/x/token")
+
+    monkeypatch.setattr(hub, "cached", refuse)
+    asked = ask(root, "gpt-oss-120b/b200.yaml")
+    assert asked.plan == Finding("plan", "skip", "/x/token: Not a directory")
+    assert asked.fetch_bytes is None
 
 
 def test_a_hub_checkpoint_that_is_not_here_is_no_failure(root: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.preflight.made_up import GIB, device, gpu_needs, machine, needs, nvidia
+from tests.preflight.test_checks_software import ANOTHER, GET_VOCABULARY
 from toolkit.cli.doctor import LABELS, describe
 from toolkit.preflight.doctor import judge
 from toolkit.preflight.finding import Finding
@@ -73,13 +74,12 @@ def test_a_machine_without_a_gpu() -> None:
         "warn nofile     20,000 open files, a server takes more under load"
         " → docker run --ulimit nofile=65536, or: ulimit -n 65536",
         "warn checkpoint hub:owner/gpt-oss-120b-nvfp4 is not in the cache: 63.0 GiB to download"
-        " → trtkit engine RECIPE --fetch does it first",
+        " → trtkit engine gpt-oss-120b/b200 --fetch does it first",
         "ok   cache      77.0 GiB free at /root",
         "FAIL disk       77.0 GiB free at /work, and bundle and download take 127.0 GiB"
         " → --set engine.output=DIR, a folder with more room",
         "skip tokenizer  comes with the download, or not",
-        "warn harmony    o200k_base.tiktoken is downloaded at first use, which fails offline"
-        " → Put o200k_base.tiktoken into a folder and set TIKTOKEN_ENCODINGS_BASE to it",
+        f"warn harmony    o200k_base.tiktoken is downloaded at first use, which fails offline → {GET_VOCABULARY}",
         "warn triton     no tritonserver on PATH"
         " → Use the image nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3; trtllm-serve needs no Triton",
         "ok   ports      grpc 8001 free on 127.0.0.1",
@@ -94,7 +94,7 @@ def test_the_wrong_container_on_the_wrong_host() -> None:
         cuda_installed="13.0.2.006",
         shm=Storage("/dev/shm", 64 * MIB, 64 * MIB, True, 1),
         limits=Limits(64 << 10, 8 * MIB, 1 << 20),
-        vocabulary=Vocabulary(True, "/vocabulary/o200k_base.tiktoken", "damaged"),
+        vocabulary=Vocabulary(True, "/vocabulary/o200k_base.tiktoken", "damaged", ANOTHER),
         probes={"gpt-oss-nvfp4-loader": Probed(False)},
     )
     assert report(needs(gpu_needs(count=8)), found) == [
@@ -121,7 +121,7 @@ def test_the_wrong_container_on_the_wrong_host() -> None:
         "ok   disk       500.0 GiB free at /work; the bundle takes 64.0 GiB",
         "ok   tokenizer  tokenizer.json in /cache/hub/snapshot",
         "FAIL harmony    TIKTOKEN_ENCODINGS_BASE is set, and /vocabulary/o200k_base.tiktoken is damaged:"
-        " its SHA-256 is another → Put o200k_base.tiktoken into a folder and set TIKTOKEN_ENCODINGS_BASE to it",
+        f" its SHA-256 is another → {GET_VOCABULARY}",
         "ok   triton     /opt/tritonserver/bin/tritonserver",
         "ok   ports      grpc 8001 free on 127.0.0.1",
     ]
@@ -132,7 +132,8 @@ def test_tp_8_on_a_host_of_four() -> None:
     (gpu,) = [line for line in report(needs(gpu_needs(count=8)), found) if line.startswith("FAIL")]
     assert gpu == (
         "FAIL gpu        4 × NVIDIA B200 (SM 100) visible, and the parallel layout takes 8"
-        " → Show all of them (docker run --gpus all), or make target.parallel smaller (trtkit plan lists layouts)"
+        " → Show all of them (docker run --gpus all), or make target.parallel smaller"
+        " (trtkit plan gpt-oss-120b/b200 lists layouts)"
     )
 
 

@@ -16,6 +16,8 @@ from tests.preflight.made_up import (
     needs,
 )
 from toolkit import recipe as recipes
+from toolkit.checkpoint import hub
+from toolkit.errors import CheckpointError
 from toolkit.preflight.gather import gather
 from toolkit.preflight.machine import Nvidia, Part, Probed
 from toolkit.preflight.needs import Needs
@@ -102,6 +104,53 @@ def test_a_hub_checkpoint(root: Path) -> None:
     assert (found.cached, found.tokenizer) == (False, None)
     assert found.cache is not None
     assert found.cache.writable
+
+
+def test_a_cache_that_is_no_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    asked = recipes.load(root / "recipes/gpt-oss-120b/b200.yaml", ())
+    found = gather(asked, needs(features=(), repo="Firworks/gpt-oss-120b-nvfp4"))
+    assert found.cache is not None
+    assert (found.cached, found.cache.path, found.cache.writable) == (False, str(tmp_path / "file"), False)
+
+
+def test_a_cache_that_cannot_be_read(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = tmp_path / "models--Firworks--gpt-oss-120b-nvfp4" / "refs" / "main"
+    reference.parent.mkdir(parents=True)
+    reference.write_text("c" * 40)
+    snapshot = reference.parents[1] / "snapshots" / ("c" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot / "model.safetensors.index.json").write_text("{")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    asked = recipes.load(root / "recipes/gpt-oss-120b/b200.yaml", ())
+    found = gather(asked, needs(features=(), repo="Firworks/gpt-oss-120b-nvfp4"))
+    assert (found.cached, found.tokenizer) == (False, None)
+    assert found.unread is not None
+    assert found.unread.problem is not None
+    assert found.unread.problem.startswith(f"{snapshot / 'model.safetensors.index.json'}: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "unread"),
+    [
+        (
+            CheckpointError("is broken", where="/cache", hint="Mend it"),
+            Part(problem="/cache: is broken", fix="Mend it"),
+        ),
+        (NotADirectoryError(20, "Not a directory", "/x/token"), Part(problem="/x/token: Not a directory")),
+    ],
+)
+def test_why_the_cache_cannot_be_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, unread: Part
+) -> None:
+    def refuse(repo: str, revision: str | None) -> None:
+        raise error
+
+    monkeypatch.setattr(hub, "cached", refuse)
+    asked = recipes.load(root / "recipes/gpt-oss-120b/b200.yaml", ())
+    assert gather(asked, needs(features=(), repo="owner/name")).unread == unread
 
 
 def test_a_port_that_is_taken(recipe: Recipe) -> None:

@@ -119,6 +119,16 @@ def test_bad_paths_are_refused_in_the_file_and_on_the_command_line(
     assert message(write(tmp_path), override).startswith(f"--set {override}: {key}: {reason}")
 
 
+@pytest.mark.parametrize(
+    "override", ["target.backend=tensorrt", "target.weights=mxfp4", "target.parallel={tp: 2}", "engine.profile=latency"]
+)
+def test_the_cpu_runtime_refuses_what_only_tensorrt_llm_has(tmp_path: Path, override: str) -> None:
+    key = override.partition("=")[0]
+    path = write(tmp_path)
+    hint = f"{path}: {key} is for runtime tensorrt-llm. Leave it out, or set target.runtime"
+    assert message(path, override) == hint
+
+
 def test_a_recipe_is_read_as_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("locale.getpreferredencoding", lambda *_: "ascii")
     path = tmp_path / "recipe.yaml"
@@ -161,6 +171,12 @@ def test_a_recipe_is_read_as_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("name: tiny", "\nname: a\x07", "{path}:2: not YAML: special characters are not allowed"),
         ("name: tiny", "name: " + "[" * 50_000, "{path}:1: nested more than 16 deep"),
         ("name: tiny", "name: " + "{a: " * 50_000, "{path}:1: nested more than 16 deep"),
+        (
+            "name: tiny",
+            "name: !!str tiny",
+            "{path}:1: tags such as !!str are not allowed in a recipe. Quote what is text",
+        ),
+        ("name: tiny", "? [a]\n: tiny", "{path}:1: a key is one word. Write key: value"),
         ("name: tiny", "name: &n tiny\nx: [*n, *n]", "{path}:2: aliases are not allowed in a recipe. Write it out"),
         (MINIMAL, "[]", "{path}: a recipe is a mapping of sections. Type: trtkit recipes show tiny-gpt-oss/cpu"),
         (MINIMAL, "", "{path}: a recipe is a mapping of sections. Type: trtkit recipes show tiny-gpt-oss/cpu"),
@@ -212,7 +228,7 @@ def test_bad_recipes_say_what_where_and_what_next(tmp_path: Path, old: str, new:
         ),
         (
             "bench.osl=" + "[" * 1000,
-            "--set bench.osl=" + "[" * 44 + "...: bench.osl: input should be a valid tuple, not '" + "[" * 59 + "...",
+            "--set bench.osl=" + "[" * 44 + "...: nested more than 16 deep. No key of a recipe is",
         ),
         ("checkpoint.repo=a", "--set checkpoint.repo=a: checkpoint.repo: string should match pattern"),
         ("checkpoint.repo=a/b/c", "--set checkpoint.repo=a/b/c: checkpoint.repo: string should match pattern"),
@@ -264,6 +280,47 @@ def test_the_resolved_recipe_loads_as_itself_from_any_folder(tmp_path: Path) -> 
     assert recipe.load(write(other, loaded.to_yaml())) == loaded
 
 
+TENSORRT = ["target={runtime: tensorrt-llm, release: 1.10, gpu: b200}"]
+
+
+def test_llm_arguments_have_types_in_the_file_and_on_the_command_line(tmp_path: Path) -> None:
+    """All else stays text until the schema reads it."""
+    section = "  output: out\n  llm_args:\n    a: 1\n    b: {c: yes, d: '1234567', e: [1e-3, null]}"
+    path = write(tmp_path, MINIMAL.replace("  output: out", section))
+    assert recipe.load(path, TENSORRT).engine.llm_args == {
+        "a": 1,
+        "b": {"c": "yes", "d": "1234567", "e": [0.001, None]},
+    }
+    overrides = ["engine.llm_args.a='1'", "engine.llm_args.b.d=010", "engine.llm_args.b.e=", "name=1e3"]
+    loaded = recipe.load(path, [*TENSORRT, *overrides])
+    assert loaded.engine.llm_args == {"a": "1", "b": {"c": "yes", "d": 10, "e": None}}
+    assert (loaded.name, loaded.target.release) == ("1e3", "1.10")
+    assert recipe.load(path, [*TENSORRT, "engine={output: o, llm_args: {a: true}}"]).engine.llm_args == {"a": True}
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, ".inf", "1e999"])
+def test_a_number_that_no_argument_has_is_refused(tmp_path: Path, number: str) -> None:
+    path = write(tmp_path, MINIMAL.replace("  output: out", f"  output: out\n  llm_args:\n    a: {number}"))
+    assert message(path).startswith(f"{path}:9: a number here is finite")
+    assert message(write(tmp_path), f"engine.llm_args.a={number}").startswith("--set engine.llm_args.a=")
+    assert recipe.load(write(tmp_path), [*TENSORRT, f"engine.llm_args.a='{number}'"]).engine.llm_args == {"a": number}
+
+
+def test_the_resolved_recipe_leaves_to_the_profile_what_the_profile_decides(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    overrides = [*TENSORRT, "engine.max_num_tokens=512", "engine.llm_args={a: '1e3', b: null, c: 'yes'}"]
+    plain = recipe.load(path, overrides).absolute()
+    assert plain.engine.model_fields_set >= recipe.PROFILED
+    profiled = recipe.load(path, [*overrides, "engine.profile=latency"]).absolute()
+    for loaded in (plain, profiled):
+        again = recipe.load(write(tmp_path, loaded.to_yaml()))
+        assert again == loaded
+        assert again.engine.model_fields_set == loaded.engine.model_fields_set
+        assert again.engine.llm_args == {"a": "1e3", "b": None, "c": "yes"}
+    assert profiled.engine.model_fields_set & recipe.PROFILED == {"max_num_tokens"}
+    assert profiled.engine.max_batch_size == 8, "the default, where there is no profile"
+
+
 def test_shipped_recipes_are_valid_and_open_with_needs_launch_and_override(root: Path) -> None:
     paths = sorted((root / "recipes").glob("*/*.yaml"))
     models = {"gpt-oss-120b", "gpt-oss-20b", "llama-3.1-8b", "qwen3-30b-a3b", "tiny-gpt-oss"}
@@ -273,7 +330,8 @@ def test_shipped_recipes_are_valid_and_open_with_needs_launch_and_override(root:
         comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
         keys = [line.split(":")[0] for line in comment[1:] if ":" in line]
         assert keys[:3] == ["# Needs", "# Launch", "# Override"]
-        assert keys[3:] in ([], ["# Doubt"])
+        assert keys[3:] in ([], ["# Doubt"], ["# Tokenizer"], ["# Tokenizer", "# Doubt"])
+        assert ("# Tokenizer" in keys) == ("Firworks/gpt-oss-120b-nvfp4" in path.read_text())
 
 
 def test_there_is_a_recipe_of_both_gpt_oss_models_for_every_gpu(root: Path) -> None:

@@ -94,6 +94,22 @@ def test_prepare_dataset_as_subcommand(release: str) -> None:
     assert check_flags("trtllm-bench", release, command.argv) == ()
 
 
+@pytest.mark.parametrize("release", ["1.0.0", "1.2.0", "1.2.1"])
+def test_prepare_dataset_of_a_folder_is_the_script(release: str) -> None:
+    command = commands.prepare_dataset(release, "/b/checkpoint", "d.jsonl", requests=1, isl=2, osl=3, is_folder=True)
+    assert command.argv[:4] == ("python3", "benchmarks/cpp/prepare_dataset.py", "--tokenizer", "/b/checkpoint")
+    assert commands.dataset_takes_folder(release)
+
+
+@pytest.mark.parametrize("release", ["1.3.0rc0", "1.3.0rc21", "1.4.0rc1"])
+def test_prepare_dataset_takes_no_folder_where_the_script_is_not_documented(release: str) -> None:
+    assert not commands.dataset_takes_folder(release)
+    with pytest.raises(
+        PlanError, match=rf"^trtllm-bench prepare-dataset: the tool of {release} takes a Hub repository"
+    ):
+        commands.prepare_dataset(release, "/b/checkpoint", "d.jsonl", requests=1, isl=2, osl=3, is_folder=True)
+
+
 @pytest.mark.parametrize("release", ["1.0.0", "1.1.0", "1.2.1", "1.3.0rc20"])
 def test_build(release: str) -> None:
     line = commands.build(

@@ -70,12 +70,11 @@ def test_dense_linears(format: Format, sms: set[int]) -> None:
 
 def test_hopper_runs_nvfp4_only_where_it_is_asked_for() -> None:
     targets = load_targets()
-    linear = targets.linear_kernel("nvfp4", 90, "1.4.0rc1", opt_in=True)
-    assert linear is not None
+    [linear] = targets.opt_in_kernels("linear", "qwen3-moe", "nvfp4", 90)
     assert (linear.backend, linear.opt_in) == ("MARLIN", "nvfp4_gemm_config.allowed_backends=[marlin]")
     assert [k.backend for k in targets.moe_kernels("qwen3-moe", "nvfp4", 90, "1.4.0rc1", opt_in=True)] == ["MARLIN"]
     assert targets.linear_kernel("nvfp4", 90, "1.4.0rc1") is None
-    assert targets.linear_kernel("nvfp4", 90, "1.2.1", opt_in=True) is None
+    assert targets.moe_kernels("qwen3-moe", "nvfp4", 90, "1.2.1", opt_in=True) == ()
 
 
 def test_attention_sinks() -> None:
@@ -104,21 +103,48 @@ def test_what_came_later_is_not_in_an_older_release(release: str, is_there: bool
 def test_every_since_is_a_release_and_every_sm_a_gpu() -> None:
     targets = load_targets()
     for kernel in targets.kernels:
-        assert kernel.since is None or kernel.since in targets.releases
+        assert {kernel.since, kernel.seen} <= {None, *targets.releases}
         assert set(kernel.sm) <= {gpu.sm for gpu in targets.gpus.values()}
 
 
 def test_a_contested_kernel_says_so_in_its_fact_and_no_supported_one_does() -> None:
     for kernel in load_targets().kernels:
         assert kernel.status == "supported" or kernel.opt_in or kernel.fact.status == "contested"
-        assert kernel.status == "contested" or kernel.fact.status in ("verified", "inferred")
+        assert kernel.status == "contested" or kernel.part == "kv" or kernel.fact.status in ("verified", "inferred")
 
 
 def test_a_kernel_for_nvfp4_gpt_oss_exists_exactly_on_data_centre_blackwell() -> None:
     targets = load_targets()
-    assert targets.gpt_oss_nvfp4.moe_backend == {100: "TRTLLM", 103: "TRTLLM"}
-    sms = targets.gpt_oss_nvfp4.moe_backend
-    assert {name for name, gpu in targets.gpus.items() if gpu.sm in sms} == {"b200", "gb200", "b300", "gb300"}
+    found = {name: targets.moe_kernels("gpt-oss", "nvfp4", gpu.sm) for name, gpu in targets.gpus.items()}
+    backends = {name: [kernel.backend for kernel in kernels] for name, kernels in found.items() if kernels}
+    assert backends == {gpu: ["TRTLLM"] for gpu in ("b200", "gb200", "b300", "gb300")}
+
+
+@pytest.mark.parametrize(("release", "status"), [("1.0.0", "inferred"), ("1.3.0rc20", "verified")])
+def test_what_was_measured_later_is_inferred_for_an_older_release(release: str, status: str) -> None:
+    targets = load_targets()
+    kernel = targets.linear_kernel("nvfp4", 121, release)
+    assert kernel is not None
+    fact = targets.kernel_fact(kernel, release)
+    assert (kernel.fact.status, fact.status) == ("verified", status)
+    assert (f"that {release} does the same is inferred" in fact.statement) == (status == "inferred")
+    oldest = targets.linear_kernel("nvfp4", 100, release)
+    assert oldest is not None
+    assert targets.kernel_fact(oldest, release) == oldest.fact
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype", "sms"),
+    [
+        ("gpt-oss", "fp8", dict.fromkeys((90, 100, 103), "verified") | {120: "unverified", 121: "unverified"}),
+        ("gpt-oss", "nvfp4", {100: "unverified", 103: "unverified"}),
+        ("llama", "fp8", dict.fromkeys(SMS, "inferred")),
+        ("qwen3-moe", "nvfp4", {100: "inferred", 103: "inferred"}),
+    ],
+)
+def test_kv_caches(family: str, dtype: Format, sms: dict[int, str]) -> None:
+    found = {sm: load_targets().kv_kernel(family, dtype, sm) for sm in SMS}
+    assert {sm: kernel.fact.status for sm, kernel in found.items() if kernel is not None} == sms
 
 
 def test_supported_goes_before_contested_and_the_order_stays() -> None:

@@ -54,7 +54,7 @@ def test_what_the_date_of_the_merge_does_not_settle_comes_with_a_command() -> No
     for release in load_targets().releases.values():
         asked = release.gpt_oss_nvfp4 in ("expected", "unverified")
         assert (release.confirm is not None and "load_nvfp4_weights" in release.confirm) == asked
-        assert (release.fact("gpt-oss-nvfp4").status == "verified") != asked
+        assert not asked or release.fact("gpt-oss-nvfp4").status in ("inferred", "unverified")
 
 
 def test_the_source_that_decides_about_nvfp4() -> None:

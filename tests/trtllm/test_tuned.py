@@ -102,3 +102,26 @@ def test_another_size_and_layout_is_taken_and_said() -> None:
 
 def test_a_family_without_a_latency_configuration_has_none() -> None:
     assert find("qwen3-moe", "qwen3-30b-a3b", BLACKWELL, "latency") is None
+
+
+def test_attention_dp_counts_after_model_and_tensor_parallel_size() -> None:
+    """At tp 2 the first file has attention DP, at tp 8 for MXFP4 another one has."""
+    plain = find("gpt-oss", "gpt-oss-120b", BLACKWELL, "throughput", weights="nvfp4", tp=2, attention_dp=False)
+    assert plain is not None
+    assert plain.parallel == Parallel(tp=2, ep=2, attention_dp=False)
+    assert "attention DP" not in plain.note
+    with_dp = find("gpt-oss", "gpt-oss-120b", BLACKWELL, "throughput", weights="mxfp4", tp=4, attention_dp=True)
+    assert with_dp is not None
+    assert with_dp.parallel == Parallel(tp=4, ep=4, attention_dp=True)
+    assert "attention_dp_config" in with_dp.args
+
+
+def test_without_attention_dp_its_section_is_left_out_and_the_difference_said() -> None:
+    found = find("gpt-oss", "gpt-oss-120b", BLACKWELL, "throughput", weights="mxfp4", tp=8, attention_dp=False)
+    assert found is not None
+    assert found.parallel == Parallel(tp=8, ep=8, attention_dp=True)
+    assert "attention_dp_config" not in found.args
+    assert "published with attention DP" in found.note
+    other = find("gpt-oss", "gpt-oss-120b", BLACKWELL, "latency", weights="nvfp4", tp=8, attention_dp=True)
+    assert other is not None
+    assert "published without attention DP" in other.note

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from toolkit.checkpoint.header import TensorInfo
@@ -37,9 +38,17 @@ def take_census(checkpoint: Checkpoint) -> Census:
     folder = checkpoint.folder
     with reading(folder):
         sizes = {file: checkpoint.path(file).stat().st_size for file in checkpoint.shards}
-        files = tuple(sorted(path.name for path in folder.iterdir() if path.is_file()))
+        files = tuple(sorted(path.name for path in folder.iterdir() if _is_file(path)))
     parts = Parts(checkpoint.config, checkpoint.quant_config, checkpoint.tensors)
     return census_of_parts(parts, sizes=sizes, files=files, where=str(folder))
+
+
+def _is_file(path: Path) -> bool:
+    """False also for a link into a folder that may not be searched; the checkpoint's own files have been read."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def census_of_parts(parts: Parts, *, sizes: Mapping[str, int], files: Sequence[str], where: str) -> Census:

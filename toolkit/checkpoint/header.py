@@ -47,7 +47,8 @@ NUMPY_DTYPES: Mapping[str, DTypeLike] = {
     "I64": "<i8",
     "F64": "<f8",
 }
-MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+MAX_HEADER_BYTES = 25_000_000  # huggingface_hub's too; 75,000 tensors need 11 MB. The safetensors library has 100 MB
+MAX_NAME = 500  # characters; the longest published names have about 100
 MAX_SIZE = (1 << 63) - 1
 MAX_RANK = 32  # NumPy's
 _METADATA = "__metadata__"
@@ -105,7 +106,7 @@ def header_end(where: str, prefix: bytes, size: int, *, hint: str = RECOVER) -> 
     if length > size - 8:
         fail(where, 0, f"the header length is {length} bytes, but only {size - 8} bytes follow", hint=hint)
     if length > MAX_HEADER_BYTES:
-        fail(where, 0, f"the header length is {length} bytes, more than the format's {MAX_HEADER_BYTES}", hint=hint)
+        fail(where, 0, f"the header length is {length} bytes, over the {MAX_HEADER_BYTES} that are read", hint=hint)
     return 8 + length
 
 
@@ -148,6 +149,8 @@ def _is_size(value: object) -> bool:
 
 
 def _parse_entry(name: str, entry: object, data: int, shard: str) -> TensorInfo:
+    if len(name) > MAX_NAME:
+        raise _Malformed(8, f"the name has {len(name)} characters, more than {MAX_NAME}", name)
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise _Malformed(8, "the header entry needs exactly dtype, shape and data_offsets", name)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

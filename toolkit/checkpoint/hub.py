@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
-from toolkit.checkpoint.hub_errors import by_hand, endpoint, refused, unreachable
+from toolkit.checkpoint.hub_errors import by_hand, endpoint, refused, shown, unreachable
 from toolkit.checkpoint.source import is_complete, reading
+from toolkit.checkpoint.strict_json import NotAnObjectError, parse_object
+from toolkit.checkpoint.transport import Repository
 from toolkit.errors import CheckpointError
 
 PATTERNS = ["*.json", "*.safetensors", "*.jinja"]
 IGNORED = ["*/*"]  # repositories such as openai/gpt-oss-120b hold the weights in other formats in folders beside
 _COMMIT = 40
+_MAX_LISTING = 16 << 20  # a file takes about 400 bytes of it
+# what huggingface_hub raises for an answer that is not JSON, nested too deep, or not what a Hub says
+_NO_ANSWERS_OF_A_HUB = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +36,30 @@ def name_of(repo: str, revision: str | None = None) -> str:
 
 
 def listing(repo: str, revision: str | None) -> Listing:
-    """Ask the Hub for a repository's files and their sizes: one call, no file. Raises ``CheckpointError``."""
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    """Ask the Hub for a repository's files and their sizes: one call, no file. Raises ``CheckpointError``.
+
+    The call is that of ``HfApi.model_info``, which would take an answer of any size.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
 
     where = name_of(repo, revision)
-    api = HfApi(endpoint=endpoint(where))
     try:
-        info = api.model_info(repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
-        files = {sibling.rfilename: sibling.size for sibling in info.siblings or ()}
+        validate_repo_id(repo)
     except HFValidationError as error:
         raise _not_a_repository(repo, error) from None
-    except HfHubHTTPError as error:
-        raise _refused(repo, revision, error) from None
-    except (ValueError, TypeError, KeyError, AttributeError):  # not JSON, or not what a Hub says
+    at = f"/revision/{quote(revision, safe='')}" if revision else ""
+    url = f"{endpoint(where)}/api/models/{repo}{at}?blobs=true"
+    data = Repository(repo, revision, where).description(url, _MAX_LISTING)
+    try:
+        described = parse_object(data)
+        commit = described["sha"]
+        files = {sibling["rfilename"]: sibling["size"] for sibling in described["siblings"]}
+    except (NotAnObjectError, TypeError, KeyError):
         raise _no_hub(where) from None
-    except (HfHubHTTPError.__bases__[0], OSError) as error:
-        raise unreachable(repo, error, where=where) from None
-    if (
-        not isinstance(info.sha, str)
-        or len(info.sha) != _COMMIT
-        or not all(_is_file(*entry) for entry in files.items())
-    ):
+    if not isinstance(commit, str) or len(commit) != _COMMIT or not all(_is_file(*entry) for entry in files.items()):
         raise _no_hub(where)
-    return Listing(repo, info.sha, {name: size for name, size in files.items() if size is not None})
+    return Listing(repo, commit, files)
 
 
 def missing(there: Listing) -> tuple[dict[str, int], int]:
@@ -101,23 +107,27 @@ def fetch(repo: str, revision: str | None) -> Path:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=PATTERNS, ignore_patterns=IGNORED))
     except HFValidationError as error:
         raise _not_a_repository(repo, error) from None
-    except HfHubHTTPError as error:
-        raise _refused(repo, revision, error) from None
     except LocalEntryNotFoundError as error:  # not in the cache, and the Hub did not answer: the cause says why
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise _refused(repo, revision, cause) from None
+    except HfHubHTTPError as error:  # before 1.0 the one above is one of these
+        raise _refused(repo, revision, error) from None
+    except _NO_ANSWERS_OF_A_HUB:
+        raise _no_hub(where) from None
     except HfHubHTTPError.__bases__[0] as error:
-        raise unreachable(repo, error, where=where) from None
+        raise unreachable(repo, error, where=where, revision=revision) from None
     except OSError as error:
+        if error.errno is None:  # requests' errors are OSErrors
+            raise unreachable(repo, error, where=where, revision=revision) from None
         what = f"cannot be downloaded: {error.strerror or _first_line(error)}"
-        raise CheckpointError(what, where=where, hint=by_hand(repo)) from None
+        raise CheckpointError(what, where=where, hint=by_hand(repo, revision)) from None
 
 
 def _refused(repo: str, revision: str | None, error: Exception) -> CheckpointError:
     response = getattr(error, "response", None)
     where = name_of(repo, revision)
     if response is None:
-        return unreachable(repo, error, where=where)
+        return unreachable(repo, error, where=where, revision=revision)
     return refused(repo, response.status_code, response.headers, where=where, revision=revision)
 
 
@@ -126,12 +136,12 @@ def _is_file(name: object, size: object) -> bool:
 
 
 def _no_hub(where: str) -> CheckpointError:
-    what = f"the answer of {endpoint(where)} is not the Hub's description of a repository and its files"
+    what = f"the answer of {shown(endpoint(where))} is not the Hub's description of a repository and its files"
     return CheckpointError(what, where=where, hint="Check HF_ENDPOINT and the proxy")
 
 
 def _not_a_repository(repo: str, error: Exception) -> CheckpointError:
-    hint = "Set checkpoint.repo to owner/name"
+    hint = "Name it as owner/name"
     return CheckpointError(f"not a Hub repository: {_first_line(error)}", where=f"hub:{repo}", hint=hint)
 
 

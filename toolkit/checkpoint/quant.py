@@ -10,6 +10,9 @@ from toolkit.checkpoint.names import CONFIG, QUANT_CONFIG
 from toolkit.checkpoint.words import CORRECT, short
 from toolkit.errors import CheckpointError
 
+_FLAT = frozenset({"quant_algo", "quant_method", "config_groups"})
+_EXCLUDES = ("ignore", "modules_to_not_convert", "exclude_modules")
+
 
 @dataclass(frozen=True, slots=True)
 class QuantSummary:
@@ -30,7 +33,10 @@ class QuantSummary:
 def quant_summary(
     config: Mapping[str, Any], quant_config: Mapping[str, Any] | None, folder: str
 ) -> QuantSummary | None:
-    """From ``hf_quant_config.json`` (the same in every ModelOpt version), else from ``quantization_config``.
+    """From ``hf_quant_config.json``, else from ``quantization_config`` of ``config.json``.
+
+    The file has one of two shapes, and TensorRT-LLM reads both: ``{"producer": …, "quantization": {…}}``, as ModelOpt
+    0.x writes it, or flat, as ``quantization_config`` is.
 
     Raises ``CheckpointError`` where either is not what it should be; ``folder`` is for its message.
     """
@@ -40,6 +46,8 @@ def quant_summary(
 
 def _from_hf_quant_config(quant_config: Mapping[str, Any], where: str) -> QuantSummary:
     quantization = quant_config.get("quantization")
+    if "quantization" not in quant_config and not _FLAT.isdisjoint(quant_config):
+        return _from_flat(quant_config, where)
     if not isinstance(quantization, Mapping):
         raise _malformed("quantization", quantization, "an object", where)
     producer = _object(quant_config, "producer", where)
@@ -47,7 +55,7 @@ def _from_hf_quant_config(quant_config: Mapping[str, Any], where: str) -> QuantS
         algo=_text(quantization, "quant_algo", where),
         group_size=_count(quantization, "group_size", where),
         exclude_modules=_names(quantization, "exclude_modules", where),
-        kv_cache_algo=_text(quantization, "kv_cache_quant_algo", where),
+        kv_cache_algo=_kv_cache_quant_algo(quantization, where),
         producer=_text(producer, "name", where),
         version=_text(producer, "version", where),
     )
@@ -56,15 +64,18 @@ def _from_hf_quant_config(quant_config: Mapping[str, Any], where: str) -> QuantS
 def _inline(config: Mapping[str, Any], where: str) -> QuantSummary | None:
     """``config.json: quantization_config`` as ModelOpt ≥ 0.35 writes it; ``quant_method`` alone for other producers."""
     inline = _object(config, "quantization_config", where)
-    if not inline:
-        return None
+    return _from_flat(inline, where) if inline else None
+
+
+def _from_flat(inline: Mapping[str, Any], where: str) -> QuantSummary:
+    """The keys of ``quantization_config``, and in their absence those of ``hf_quant_config.json: quantization``."""
     weights = _nested(inline, "config_groups", "group_0", "weights")
     producer = _object(inline, "producer", where)
     return QuantSummary(
         algo=_text(inline, "quant_algo", where) or _text(inline, "quant_method", where),
-        group_size=_count(weights, "group_size", where),
-        exclude_modules=_names(inline, "ignore", where) or _names(inline, "modules_to_not_convert", where),
-        kv_cache_algo=_kv_cache_algo(inline.get("kv_cache_scheme")),
+        group_size=_count(weights if "group_size" in weights else inline, "group_size", where),
+        exclude_modules=next((names for key in _EXCLUDES if (names := _names(inline, key, where))), ()),
+        kv_cache_algo=_kv_cache_algo(inline.get("kv_cache_scheme")) or _kv_cache_quant_algo(inline, where),
         producer=_text(producer, "name", where),
         version=_text(producer, "version", where),
     )
@@ -75,6 +86,12 @@ def _kv_cache_algo(scheme: object) -> str | None:
     if isinstance(scheme, Mapping):
         return "FP8" if scheme.get("num_bits") == 8 and scheme.get("type") == "float" else None
     return scheme if isinstance(scheme, str) else None
+
+
+def _kv_cache_quant_algo(mapping: Mapping[str, Any], where: str) -> str | None:
+    """``none`` is TensorRT-LLM's other word for null."""
+    algo = _text(mapping, "kv_cache_quant_algo", where)
+    return None if algo is None or algo.lower() == "none" else algo
 
 
 def _nested(mapping: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:

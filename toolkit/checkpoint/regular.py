@@ -56,7 +56,7 @@ def file_names(folder: Path) -> tuple[str, ...]:
         try:
             return tuple(sorted(path.name for path in folder.iterdir()))
         except FileNotFoundError:
-            what, hint = "no such folder", "Set checkpoint.path to the checkpoint's folder"
+            what, hint = "no such folder", "Name the checkpoint's folder (in a recipe: checkpoint.path)"
         except NotADirectoryError:
             what, hint = "is a file, not a folder", "Name the folder that holds it"
     raise CheckpointError(what, where=str(folder), hint=hint)

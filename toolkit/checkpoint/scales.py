@@ -7,13 +7,18 @@ writes such values for a tensor that is all zero.
 from __future__ import annotations
 
 import math
+import os
+from itertools import groupby
 from pathlib import Path
+from struct import unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.checkpoint.header import TensorInfo
+from toolkit.checkpoint.regular import open_regular, reading
 from toolkit.checkpoint.source import Checkpoint
+from toolkit.checkpoint.words import RECOVER
 from toolkit.errors import CheckpointError
 
 NAN_CODE = 0x7F  # E4M3, either sign
@@ -48,12 +53,21 @@ def read_scalar_scale(checkpoint: Checkpoint, name: str) -> float:
 
 
 def read_scalars(checkpoint: Checkpoint) -> dict[str, float]:
-    """Every F32 tensor of one element by name, as it is stored: NaN, infinite, zero and negative values included."""
-    return {
-        name: float(checkpoint.array(name).reshape(()))
-        for name, info in checkpoint.tensors.items()
-        if info.dtype == "F32" and info.elements == 1
-    }
+    """Every F32 tensor of one element by name, as it is stored: NaN, infinite, zero and negative values included.
+
+    Read byte by byte where they stand, not through the mapping: a page for each would be kept, and its neighbours read.
+    """
+    scalars = [info for info in checkpoint.tensors.values() if info.dtype == "F32" and info.elements == 1]
+    values: dict[str, float] = {}
+    for file, infos in groupby(scalars, key=lambda info: info.shard):
+        with reading(checkpoint.path(file)), open_regular(checkpoint.path(file)) as stream:
+            for info in infos:
+                data = os.pread(stream.fileno(), 4, info.begin)
+                if len(data) < 4:
+                    what = "the file has become shorter since its header was read"
+                    raise CheckpointError(what, where=place(checkpoint.folder, info), hint=RECOVER)
+                (values[info.name],) = unpack("<f", data)
+    return values
 
 
 def check_scales(checkpoint: Checkpoint, name: str) -> None:

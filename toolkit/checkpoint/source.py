@@ -24,7 +24,7 @@ from toolkit.checkpoint.names import (
     TOKENIZER,
     TOKENIZER_FILES,
 )
-from toolkit.checkpoint.parts import MAX_JSON_BYTES, parse_json, read_parts, weight_map
+from toolkit.checkpoint.parts import MAX_JSON_BYTES, Headers, parse_json, read_parts, weight_map
 from toolkit.checkpoint.regular import file_names, open_regular, reading
 from toolkit.checkpoint.safetensors import Shard, TensorInfo, read_header
 from toolkit.checkpoint.words import COMPLETE, RECOVER
@@ -64,8 +64,9 @@ class Folder:
     def read(self, file: str) -> bytes:
         return _read_small(self.path / file)
 
-    def headers(self, files: Sequence[str]) -> dict[str, dict[str, TensorInfo]]:
-        return {file: read_header(self.path / file)[0] for file in files}
+    def headers(self, files: Sequence[str]) -> Headers:
+        for file in files:
+            yield file, read_header(self.path / file)[0]
 
 
 def is_complete(folder: Path) -> bool:

@@ -3,6 +3,9 @@
 ``json.loads`` takes more than RFC 8259 allows and more than the readers in C++ and Rust take: NaN and Infinity, a key
 twice, UTF-16, half of a surrogate pair. All of it is refused here. ``lenient`` is for ``config.json``, which
 transformers writes and reads with Python's module: Mamba models carry ``Infinity`` in theirs.
+
+Parsed, a text of a few megabytes can take thirty times its size. So what could be a value is counted in the bytes
+before: a header of 250,000 tensors stays below both limits, and what they let pass takes less than 400 MB.
 """
 
 from __future__ import annotations
@@ -11,6 +14,9 @@ import json
 from typing import Any, NoReturn
 
 from toolkit.checkpoint.words import short
+
+MAX_NESTS = 800_000  # lists and objects; a header has three for a tensor
+MAX_COMMAS = 2_000_000  # a header has about six for a tensor, an index one
 
 
 class NotAnObjectError(ValueError):
@@ -24,6 +30,8 @@ class NotAnObjectError(ValueError):
 
 def parse_object(data: bytes, *, lenient: bool = False) -> dict[str, Any]:
     """The JSON object in ``data``; raises ``NotAnObjectError``, whatever the bytes are."""
+    if data.count(b"[") + data.count(b"{") > MAX_NESTS or data.count(b",") > MAX_COMMAS:
+        raise NotAnObjectError(f"too much to read (over {MAX_NESTS} lists and objects, or {MAX_COMMAS} commas)")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 
 RECOVER = "Copy or download this file again"
-COMPLETE = "Complete the download, or point checkpoint.path at a complete folder"
+COMPLETE = "Complete the download, or name a complete folder"
 SAME_EXPORT = "Take the index and the shards from one export"
 CORRECT = "Correct it, or take this file from the export again"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,9 @@ def command(
     if recipe_path is None and overrides:
         raise click.UsageError("--set overrides a key of RECIPE, and none is given")
     recipe = load_recipe(recipe_path, overrides) if recipe_path is not None else None
-    findings = _find(recipe)
+    # as another command takes the recipe
+    named = shlex.join([str(recipe_path), *(word for override in overrides for word in ("--set", override))])
+    findings = _find(recipe, named)
     if wanted is not None:
         found = {finding.name: finding for finding in findings}
         if wanted not in found:
@@ -57,14 +60,14 @@ def command(
         ctx.exit(1)
 
 
-def _find(recipe: Recipe | None) -> list[Finding]:
+def _find(recipe: Recipe | None, named: str) -> list[Finding]:
     if recipe is None:
         from toolkit.preflight.inventory import examine
 
         return examine()
     from toolkit.preflight.doctor import preflight
 
-    return preflight(recipe)
+    return preflight(recipe, named)
 
 
 def describe(findings: Sequence[Finding], labels: dict[str, str]) -> str:

@@ -47,7 +47,8 @@ def command(
 
     A build that was interrupted goes on where it stopped; one with nothing changed does nothing. Exits with 1 when the
     target cannot load the checkpoint, with --dry-run as well, and when the weights would have to be downloaded first:
-    nothing large is fetched without --fetch. With --check no recipe, source or network is needed.
+    nothing large is fetched without --fetch, and nothing for a plan that cannot be built. With --check no recipe,
+    source or network is needed.
 
     \b
     Example:
@@ -155,7 +156,7 @@ def _only_plan(recipe: Recipe, download: Download | None, *, dry_run: bool, as_j
     """Print the plan, where the bundle would go and what must be fetched; the exit code."""
     from dataclasses import asdict
 
-    from toolkit.plan.describe import describe
+    from toolkit.plan.describe import describe, download_line
     from toolkit.plan.source import plan_recipe
 
     plan = plan_recipe(recipe)
@@ -168,10 +169,7 @@ def _only_plan(recipe: Recipe, download: Download | None, *, dry_run: bool, as_j
     if plan.refusals:
         return 1
     if download is not None:
-        about = "" if download.exact else "about "
-        click.echo(
-            f"  weights    not here: {about}{download.nbytes:,} bytes in {download.files} file(s) from {download.where}"
-        )
+        click.echo(f"  {download_line(download)}")
     click.echo(f"  would go to {output}")
     if dry_run:
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from toolkit.cli.common import byte_progress, echo_json, json_option
+from toolkit.cli.common import byte_progress, echo_json, json_option, terminated_as_interrupted
 
 
 @click.command()
@@ -26,7 +26,7 @@ def command(source: str, deep: bool, as_json: bool) -> None:
     from toolkit.inspection import inspect_source, to_text
 
     if deep:
-        with byte_progress("Reading") as update:
+        with terminated_as_interrupted(), byte_progress("Reading") as update:
             found = inspect_source(source, deep=True, progress=update)
     else:
         found = inspect_source(source)

@@ -47,7 +47,7 @@ def show(recipe_path: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Print the resolved recipe."""
     recipe = load_recipe(recipe_path, overrides)
     if as_json:
-        echo_json(recipe.model_dump(mode="json"))
+        echo_json(recipe.to_dict())
     else:
         click.echo(recipe.to_yaml(), nl=False)
 

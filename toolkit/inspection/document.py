@@ -54,6 +54,7 @@ def _deep(deep: Deep) -> dict[str, Any]:
             **_values(each.values),
             "first_nan_byte": each.first_nan,
             "first_zero_byte": each.first_zero,
+            "first_negative_byte": each.first_negative,
         }
         for each in deep.modules
     ]

@@ -10,7 +10,7 @@ from toolkit.checkpoint.census import Census
 from toolkit.checkpoint.header import TensorInfo
 from toolkit.checkpoint.quant import QuantSummary
 from toolkit.checkpoint.source import TOKENIZER
-from toolkit.inspection import exclude_checks, json_checks, layout_checks, scalar_checks
+from toolkit.inspection import exclude_checks, json_checks, kv_checks, layout_checks, scalar_checks
 from toolkit.inspection.document import document
 from toolkit.inspection.finding import Finding, worst_first
 from toolkit.inspection.modules import Module, modules, parameters
@@ -19,7 +19,7 @@ from toolkit.inspection.value_checks import IDS as VALUE_CHECKS
 from toolkit.inspection.value_checks import value_findings
 from toolkit.inspection.values import Deep
 
-HEADER_CHECKS = (*layout_checks.CHECKS, *json_checks.CHECKS, *exclude_checks.CHECKS)
+HEADER_CHECKS = (*layout_checks.CHECKS, *json_checks.CHECKS, *kv_checks.CHECKS, *exclude_checks.CHECKS)
 SCALAR_CHECKS = scalar_checks.CHECKS
 
 
@@ -83,6 +83,12 @@ def inspect(census: Census, scalars: Mapping[str, float] | None) -> Inspection:
         made=tuple(check.id for check in checks),
         not_made=skipped + VALUE_CHECKS,
     )
+
+
+def scalar_findings(census: Census, scalars: Mapping[str, float]) -> tuple[Finding, ...]:
+    """What scalar scales alone say, of those in ``scalars``; the worst first."""
+    subject = Subject(census, modules(census.tensors), scalars)
+    return worst_first([finding for check in SCALAR_CHECKS for finding in check.run(subject)])
 
 
 def with_values(inspection: Inspection, deep: Deep) -> Inspection:

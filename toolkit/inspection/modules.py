@@ -5,10 +5,15 @@ No architecture is known here. A tensor's suffix says what it is to its module::
     nvfp4               X.weight U8 [o, i/2], .weight_scale F8_E4M3 [o, i/16], .weight_scale_2 F32    ModelOpt Linear
                         X U8 [E, i/2, o], X_weight_scale F8_E4M3 [E, i/16, o], X_weight_scale_2 F32   fused experts
     mxfp4               X_blocks U8 [E, o, i/32, 16], X_scales U8 [E, o, i/32]                        openai/gpt-oss
+                        X.weight U8 [o, i/2], .weight_scale U8 [o, i/32]                              ModelOpt Linear
     fp8                 X.weight F8_E4M3 [o, i], .weight_scale or .weight_scale_inv                   ModelOpt, DeepSeek
+    int8                X.weight I8 [o, i], .weight_scale                                             ModelOpt
+    int4                X.weight U8 [o/2, i], .weight_scale F32, BF16 or F16 [o, i/g]                 ModelOpt AWQ
     compressed-tensors  X.weight_packed U8 [o, i/2], .weight_scale F8_E4M3, .weight_global_scale F32
     bf16, f16, f32 …    a weight of that dtype without scales
     unknown             anything else
+
+Scales of MXFP4 may have dtype F8_E8M0 in place of U8.
 
 Sources: exports of ModelOpt 0.37 to 0.47; compressed-tensors 0.20 ``nvfp4-pack-quantized``; transformers
 ``convert_moe_packed_tensors``.
@@ -24,13 +29,17 @@ from toolkit.checkpoint.header import TensorInfo
 
 UNKNOWN = "unknown"
 PACKED = frozenset({"nvfp4", "mxfp4", "compressed-tensors"})
-"""Formats with two 4-bit elements in a byte."""
-QUANTISED = PACKED | {"fp8"}
+"""Formats with two FP4 elements in a byte."""
+QUANTISED = PACKED | {"fp8", "int8", "int4"}
 SCALE_ROLES = (
     *("weight_scale", "weight_scale_2", "weight_scale_inv", "weight_global_scale"),
     *("input_scale", "input_global_scale", "k_scale", "v_scale", "pre_quant_scale"),
 )
+_EIGHT_BITS = {"F8_E4M3": "fp8", "I8": "int8"}
+_FLOATS = ("F32", "BF16", "F16")
+_E8M0 = ("U8", "F8_E8M0")
 _UNDERSCORED = ("weight_scale_2", "weight_scale", "input_scale")
+_KV_BIASES = {"k_bias": ".k_proj", "v_bias": ".v_proj"}  # ModelOpt's affine KV cache
 _WEIGHT_SCALES = frozenset({"weight_scale", "weight_scale_2", "weight_scale_inv", "weight_global_scale", "scales"})
 
 
@@ -65,6 +74,11 @@ class Module:
         )
 
     @property
+    def block_scales(self) -> TensorInfo:
+        """The scales of blocks, of a module in one of the ``PACKED`` formats."""
+        return self.tensors["scales" if "scales" in self.tensors else "weight_scale"]
+
+    @property
     def fused(self) -> bool:
         """Whether this is a parameter of its own (experts of one layer in one tensor, sinks), not ``X.weight``."""
         return self.weight is not None and self.weight.name in (self.name, f"{self.name}_blocks")
@@ -84,6 +98,8 @@ def _split(name: str, tensors: Mapping[str, TensorInfo]) -> tuple[str, str]:
     """(module, role); a tensor that belongs to no other is its own module's weight."""
     head, _, tail = name.rpartition(".")
     if tail in SCALE_ROLES or tail in ("weight", "weight_packed", "bias"):
+        return head, tail
+    if tail in _KV_BIASES and head.endswith(_KV_BIASES[tail]):
         return head, tail
     for role in _UNDERSCORED:
         if tail.endswith("_" + role):
@@ -108,7 +124,7 @@ def _format(roles: Mapping[str, TensorInfo]) -> str:
     dtypes = {role: info.dtype for role, info in roles.items()}
     scales = _WEIGHT_SCALES & dtypes.keys()
     if "blocks" in dtypes:
-        return "mxfp4" if (dtypes["blocks"], dtypes.get("scales")) == ("U8", "U8") else UNKNOWN
+        return "mxfp4" if dtypes["blocks"] == "U8" and dtypes.get("scales") in _E8M0 else UNKNOWN
     if "weight_packed" in dtypes:
         whole = dtypes.get("weight_scale") == "F8_E4M3" and "weight_global_scale" in dtypes
         return "compressed-tensors" if dtypes["weight_packed"] == "U8" and whole else UNKNOWN
@@ -116,11 +132,22 @@ def _format(roles: Mapping[str, TensorInfo]) -> str:
         return UNKNOWN if scales else next(iter(dtypes.values())).lower()
     weight = dtypes["weight"]
     if weight == "U8":
-        whole = (dtypes.get("weight_scale"), dtypes.get("weight_scale_2")) == ("F8_E4M3", "F32")
-        return "nvfp4" if whole else UNKNOWN
-    if weight == "F8_E4M3":
-        return "fp8" if scales else UNKNOWN
+        return _format_of_bytes(roles)
+    if weight in _EIGHT_BITS and (scales or weight == "F8_E4M3"):
+        return _EIGHT_BITS[weight] if scales else UNKNOWN
     return UNKNOWN if scales else weight.lower()
+
+
+def _format_of_bytes(roles: Mapping[str, TensorInfo]) -> str:
+    """Of a weight in bytes, by the dtype of its scales."""
+    scale, scale_2 = roles.get("weight_scale"), roles.get("weight_scale_2")
+    if scale is None:
+        return UNKNOWN
+    if scale.dtype == "F8_E4M3":
+        return "nvfp4" if scale_2 is not None and scale_2.dtype == "F32" else UNKNOWN
+    if scale.dtype in _E8M0:
+        return "mxfp4" if scale_2 is None else UNKNOWN
+    return "int4" if scale.dtype in _FLOATS and min(len(scale.shape), len(roles["weight"].shape)) >= 2 else UNKNOWN
 
 
 def _shape(module: Module) -> tuple[int, ...]:
@@ -128,9 +155,11 @@ def _shape(module: Module) -> tuple[int, ...]:
     if weight is None:
         return next(iter(module.tensors.values())).shape
     shape = list(weight.shape)
-    if module.format == "mxfp4" and len(shape) >= 2:
+    if "blocks" in module.tensors and module.format == "mxfp4" and len(shape) >= 2:
         return (*shape[:-2], 2 * shape[-2] * shape[-1])
-    if module.format in PACKED and shape:
+    if module.format == "int4":
+        shape[-2] *= 2
+    elif module.format in PACKED and shape:
         shape[k_axis(module)] *= 2
     return tuple(shape)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from toolkit.checkpoint.header import TensorInfo
-from toolkit.inspection.defects import missing_input_scales, untransposed_scales
+from toolkit.inspection.defects import missing_input_scales, redundant_tensors, untransposed_scales
 from toolkit.numerics.nvfp4 import BLOCK
 
 
-def as_repaired(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
+def as_repaired(tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> dict[str, TensorInfo]:
     """Headers only, so that comparing them with an architecture's says what else is wrong."""
-    sound = dict(tensors)
+    redundant = set(redundant_tensors(tensors, config))
+    sound = {name: info for name, info in tensors.items() if name not in redundant}
     for name in untransposed_scales(tensors):
         experts, rows, columns = tensors[name.removesuffix("_weight_scale")].shape
         sound[name] = replace(tensors[name], shape=(experts, 2 * rows // BLOCK, columns))

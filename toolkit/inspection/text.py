@@ -7,12 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from toolkit.checkpoint.quant import QuantSummary
 from toolkit.checkpoint.source import TOKENIZER
 from toolkit.inspection.finding import Finding
+from toolkit.inspection.foreign import shown
 from toolkit.inspection.groups import groups, pattern
 from toolkit.inspection.inspection import Inspection
-from toolkit.inspection.subject import listed
+from toolkit.inspection.modules import PACKED
+from toolkit.inspection.subject import count, listed, plural
 from toolkit.inspection.value_checks import IDS as VALUE_CHECKS
 from toolkit.inspection.values import Deep, Values, add
 from toolkit.numerics import fp8
+
+LONG = 1000  # characters of a sentence with foreign words in it; single ones are cut where they are put in
 
 
 def to_text(inspection: Inspection) -> str:
@@ -27,20 +31,20 @@ def to_text(inspection: Inspection) -> str:
             *(_deep(inspection.deep) if inspection.deep is not None else ()),
             "",
             *_findings(inspection.findings),
-            *_not_made(inspection.not_made),
+            *_not_made(inspection),
         ]
     )
 
 
 def _identity(inspection: Inspection) -> Iterator[str]:
-    tensors = sum(stored.tensors for stored in inspection.dtypes.values())
-    shards = len(inspection.shards)
-    yield f"{inspection.where}: {inspection.architecture}, {_count(inspection.parameters)} parameters"
-    yield f"  weights       {tensors:,} tensors, {_bytes(inspection.nbytes)}, {shards} shard{'s' if shards > 1 else ''}"
+    tensors = plural(sum(stored.tensors for stored in inspection.dtypes.values()), "tensor")
+    what = f"{shown(inspection.architecture)}, {_count(inspection.parameters)} parameters"
+    yield f"{shown(inspection.where, LONG)}: {what}"
+    yield f"  weights       {tensors}, {_bytes(inspection.nbytes)}, {count(inspection.shards, 'shard')}"
     yield f"  quantisation  {_quantisation(inspection.quant)}"
     if inspection.quant is not None:
         yield f"  excluded      {listed(inspection.quant.exclude_modules) or 'nothing'}"
-        yield f"  KV cache      {inspection.quant.kv_cache_algo or 'not quantised'}"
+        yield f"  KV cache      {shown(inspection.quant.kv_cache_algo or 'not quantised')}"
     yield f"  tokenizer     {TOKENIZER if inspection.tokenizer else f'no {TOKENIZER}'}"
 
 
@@ -48,14 +52,14 @@ def _quantisation(quant: QuantSummary | None) -> str:
     if quant is None:
         return "none"
     group = f", group size {quant.group_size}" if quant.group_size is not None else ""
-    producer = f", by {quant.producer} {quant.version or ''}".rstrip() if quant.producer else ""
-    return f"{quant.algo or 'unnamed'}{group}{producer}"
+    producer = f", by {shown(quant.producer)} {shown(quant.version or '')}".rstrip() if quant.producer else ""
+    return f"{shown(quant.algo or 'unnamed')}{group}{producer}"
 
 
 def _formats(inspection: Inspection) -> list[str]:
     rows = [
         (
-            group.name,
+            shown(group.name),
             group.format,
             _shape(group.shape),
             f"{group.count:,}",
@@ -79,7 +83,7 @@ def _deep(deep: Deep) -> Iterator[str]:
     merged: dict[tuple[str, str], list[Values]] = {}
     for each in deep.modules:
         merged.setdefault((pattern(each.module.name), each.module.format), []).append(each.values)
-    rows = [(name, format, *_value_cells(add(values))) for (name, format), values in merged.items()]
+    rows = [(shown(name), format, *_value_cells(add(values))) for (name, format), values in merged.items()]
     head = ("module", "format", "blocks", "at ±6", "zero blocks", "NaN scales", "zero scales")
     yield ""
     yield from _table(head, [*rows, ("total", "", *_value_cells(deep.total))], left=2)
@@ -93,19 +97,19 @@ def _deep(deep: Deep) -> Iterator[str]:
 
 def _value_cells(values: Values) -> tuple[str, ...]:
     counts = (values.zero_blocks, values.nan_scales, values.zero_scales)
-    return (f"{values.blocks:,}", _share(values.saturated, values.weights), *(f"{count:,}" for count in counts))
+    return (f"{values.blocks:,}", _share(values.saturated, values.weights), *(f"{each:,}" for each in counts))
 
 
 def _octaves(values: Values) -> Iterator[tuple[str, str, str]]:
     """The histogram by powers of two; NaN and zero have columns of their own above."""
     octaves: dict[int, int] = {}
-    for byte, count in enumerate(values.histogram):
+    for byte, scales in enumerate(values.histogram):
         value = float(fp8.E4M3[byte])
-        if count and value > 0:
+        if scales and value > 0:
             exponent = _exponent(value)
-            octaves[exponent] = octaves.get(exponent, 0) + count
-    for exponent, count in sorted(octaves.items()):
-        yield f"2^{exponent} to 2^{exponent + 1}", f"{count:,}", _share(count, values.blocks)
+            octaves[exponent] = octaves.get(exponent, 0) + scales
+    for exponent, scales in sorted(octaves.items()):
+        yield f"2^{exponent} to 2^{exponent + 1}", f"{scales:,}", _share(scales, values.blocks)
 
 
 def _exponent(value: float) -> int:
@@ -116,14 +120,15 @@ def _findings(findings: Sequence[Finding]) -> Iterator[str]:
     if not findings:
         yield "no findings"
     for finding in findings:
-        yield f"{finding.severity:<8}{finding.id}: {finding.where}"
-        yield f"        {finding.detail}"
-        yield f"        repair: {finding.repair}"
+        yield f"{finding.severity:<8}{finding.id}: {shown(finding.where, LONG)}"
+        yield f"        {shown(finding.detail, LONG)}"
+        yield f"        repair: {shown(finding.repair, LONG)}"
 
 
-def _not_made(checks: Sequence[str]) -> Iterator[str]:
-    weights = [check for check in checks if check in VALUE_CHECKS]
-    scalars = [check for check in checks if check not in VALUE_CHECKS]
+def _not_made(inspection: Inspection) -> Iterator[str]:
+    has_fp4 = any(module.format in PACKED for module in inspection.modules)
+    weights = [check for check in inspection.not_made if check in VALUE_CHECKS and has_fp4]
+    scalars = [check for check in inspection.not_made if check not in VALUE_CHECKS]
     if scalars:
         yield f"not checked, needs the files here: {', '.join(scalars)}"
     if weights:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from toolkit.checkpoint.header import TensorInfo
@@ -21,6 +21,10 @@ class Family:
     ``geometry(config, where)`` raises ``CheckpointError`` naming a missing or impossible key of ``where``/config.json.
     ``specs(geometry, layout)`` yields every tensor of a checkpoint in that layout, lazily: a config may promise more
     than there is. ``ffn_probes`` are tensors of layer 0 of which the first found tells the FFN's format.
+
+    ``sizes``: the published models by their number of experts, smallest first, where there are several.
+    ``fused_experts``: a layer's experts are two tensors, for which trtkit has both FP4 formats, and the loader builds
+    attention in BF16. ``pipeline``: TensorRT-LLM splits the layers over pipeline ranks.
     """
 
     name: str
@@ -28,10 +32,18 @@ class Family:
     geometry: Callable[[Mapping[str, Any], str], Geometry]
     specs: Callable[[Geometry, Layout], Iterator[tuple[str, Spec]]]
     ffn_probes: tuple[str, ...]
+    sizes: Mapping[int, str] = field(default_factory=dict)
+    fused_experts: bool = False
+    pipeline: bool = True
 
     def tensors(self, geometry: Geometry, layout: Layout) -> dict[str, Spec]:
         """Every tensor of a checkpoint in that layout: name → (safetensors dtype, shape)."""
         return dict(self.specs(geometry, layout))
+
+    def size_name(self, geometry: Geometry) -> str:
+        """The published model with as many experts or the next more, else the largest; else the family's name."""
+        names = [name for experts, name in self.sizes.items() if geometry.experts <= experts]
+        return (names or [*self.sizes.values()][-1:] or [self.name])[0]
 
     def kv_scales(self, geometry: Geometry) -> dict[str, Spec]:
         """The scales of a quantised KV cache, which an export may have on top: name → (dtype, shape)."""

@@ -33,6 +33,16 @@ ARCHITECTURE = "GptOssForCausalLM"
 GROUP_SIZE = nvfp4.BLOCK
 EXPERTS = "model.layers.0.mlp.experts.gate_up_proj"
 KINDS = ("sliding_attention", "full_attention")
+MXFP4_CONFIG: Mapping[str, Any] = {
+    "quant_method": "mxfp4",
+    "modules_to_not_convert": [
+        "model.layers.*.self_attn",
+        "model.layers.*.mlp.router",
+        "model.embed_tokens",
+        "lm_head",
+    ],
+}
+"""``quantization_config`` as openai/gpt-oss-120b and -20b have it."""
 
 
 def geometry(config: Mapping[str, Any], where: str) -> Geometry:
@@ -96,4 +106,13 @@ def _experts(stem: str, shape: tuple[int, int, int], stored: Format) -> Iterator
         yield stem, ("BF16", shape)
 
 
-FAMILY = Family("gpt-oss", ARCHITECTURE, geometry, specs, (EXPERTS + "_blocks", EXPERTS))
+FAMILY = Family(
+    "gpt-oss",
+    ARCHITECTURE,
+    geometry,
+    specs,
+    (EXPERTS + "_blocks", EXPERTS),
+    sizes={32: "gpt-oss-20b", 128: "gpt-oss-120b"},
+    fused_experts=True,
+    pipeline=False,
+)

@@ -22,6 +22,7 @@ from toolkit.checkpoint.header import TensorInfo, itemsize
 from toolkit.checkpoint.quant import quant_summary
 from toolkit.checkpoint.source import CONFIG, GENERATION_CONFIG, INDEX, QUANT_CONFIG, SINGLE
 from toolkit.models.geometry import Spec
+from toolkit.models.gpt_oss import MXFP4_CONFIG
 from toolkit.models.layout import Layout
 from toolkit.models.registry import FAMILIES
 from toolkit.numerics import nvfp4
@@ -88,15 +89,6 @@ _QWEN3_30B = {
     "use_sliding_window": False,
     "tie_word_embeddings": False,
 }
-_MXFP4 = {
-    "quant_method": "mxfp4",
-    "modules_to_not_convert": [
-        "model.layers.*.self_attn",
-        "model.layers.*.mlp.router",
-        "model.embed_tokens",
-        "lm_head",
-    ],
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +137,7 @@ def _nvfp4(
 def _mxfp4(config: Mapping[str, Any]) -> Published:
     """As OpenAI published them: experts MXFP4, all else BF16; the sum of the tensors is what their index states."""
     files = (CONFIG, GENERATION_CONFIG, INDEX, *_TOKENIZER)
-    return Published({**config, "quantization_config": _MXFP4}, Layout("bf16", "mxfp4"), files)
+    return Published({**config, "quantization_config": MXFP4_CONFIG}, Layout("bf16", "mxfp4"), files)
 
 
 # Card: ModelOpt 0.37.0, exclude_modules ["lm_head"], no KV quantisation; that exclude list means packed attention.

@@ -25,6 +25,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from math import prod
 from typing import Literal
@@ -58,6 +59,7 @@ _FUSED_AXES: Mapping[str, int] = {
 }
 
 
+@lru_cache(maxsize=1 << 14)
 def part_of(name: str) -> Part:
     """What tensor ``name`` belongs to; raises ``CheckpointError`` for a name that no family has."""
     for pattern, part in _PARTS:
@@ -87,8 +89,7 @@ class Weights:
         """``tensors``: name → (safetensors dtype, shape)."""
         rows: Counter[tuple[str, tuple[int, ...], int]] = Counter()
         for name, (dtype, shape) in tensors.items():
-            alike = _EXPERT.sub(".mlp.experts.0.", name)
-            rows[alike, shape, _loaded_itemsize(name, dtype, tensors)] += 1
+            rows[_alike(name), shape, _loaded_itemsize(name, dtype, tensors)] += 1
         return cls(rows)
 
     def rank_bytes(
@@ -114,17 +115,11 @@ class Weights:
         return max(ranks)
 
 
-def rank_bytes(
-    tensors: Mapping[str, Spec],
-    geometry: Geometry,
-    *,
-    tp: int = 1,
-    pp: int = 1,
-    ep: int = 1,
-    attention_dp: bool = False,
-) -> int:
-    """``Weights.rank_bytes`` for one layout."""
-    return Weights.of(tensors).rank_bytes(geometry, tp=tp, pp=pp, ep=ep, attention_dp=attention_dp)
+def _alike(name: str) -> str:
+    """``name`` with expert 0 in place of its own."""
+    head, separator, tail = name.partition(".mlp.experts.")
+    number, _, rest = tail.partition(".")
+    return f"{head}{separator}0.{rest}" if number.isdecimal() else name
 
 
 def _loaded_itemsize(name: str, dtype: str, tensors: Mapping[str, Spec]) -> int:

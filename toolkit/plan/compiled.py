@@ -30,7 +30,8 @@ from typing import Any
 from toolkit.checkpoint.census import Census
 from toolkit.checkpoint.header import TensorInfo
 from toolkit.models.geometry import Geometry
-from toolkit.plan.types import Action, Evidence, Refusal, ShardPlan, Slice
+from toolkit.plan.cite import cite
+from toolkit.plan.types import Action, Refusal, ShardPlan, Slice
 from toolkit.recipe import ParallelSection
 
 Tensors = Mapping[str, TensorInfo]
@@ -45,25 +46,30 @@ SCALARS = {"weight_scale_2": "weights_scaling_factor_2", "input_scale": "activat
 KV_SCALES = {"k_proj.k_scale": "k_cache_scaling_factor", "v_proj.v_scale": "v_cache_scaling_factor"}
 SPLIT = {"weight": "weight", "weight_scale": "weights_scaling_factor"}
 
-_ONE_FILE_A_RANK = Evidence(
-    "a TensorRT-LLM checkpoint has names of its own and one file a rank; trtkit writes those of tensor parallelism, "
-    "for Llama without biases",
-    "docs/source/legacy/architecture/checkpoint.md @10c1d594",
-)
+PYTORCH = "Set target.backend=pytorch: there the checkpoint is the engine"
 
 
 def refuse(geometry: Geometry, parallel: ParallelSection) -> Iterator[Refusal]:
     """What trtkit cannot write as a TensorRT-LLM checkpoint."""
-    pytorch = "Set target.backend=pytorch: there the checkpoint is the engine"
+    rank_files = cite("compiled-rank-files")
     if parallel.pp > 1 or parallel.attention_dp:
         what = "trtkit splits a compiled engine by tensor parallelism only (target.parallel)"
         gpus = f"Set target.parallel to {{tp: {parallel.tp * parallel.pp}}}"
-        yield Refusal(what, (gpus, pytorch), _ONE_FILE_A_RANK)
+        yield Refusal(what, (gpus, PYTORCH), rank_files)
     if geometry.attention_bias or geometry.ffn_bias:
-        yield Refusal("trtkit compiles Llama without biases only", (pytorch,), _ONE_FILE_A_RANK)
+        yield Refusal("trtkit compiles Llama without biases only", (PYTORCH,), rank_files)
     if geometry.vocab % parallel.tp:
         what = f"tensor parallel {parallel.tp} does not split the vocabulary of {geometry.vocab} evenly"
-        yield Refusal(f"{what} (target.parallel.tp)", ("Set target.parallel to {tp: 1}", pytorch), _ONE_FILE_A_RANK)
+        yield Refusal(f"{what} (target.parallel.tp)", ("Set target.parallel to {tp: 1}", PYTORCH), rank_files)
+
+
+def refuse_kv(wanted: str, algo: str | None) -> Iterator[Refusal]:
+    """A KV cache that the checkpoint does not give: the engine's is the one that its own scales are for."""
+    given = (algo or "none").lower()
+    if wanted not in ("auto", given):
+        has = f"the checkpoint's scheme is {given.upper()}" if algo else "the checkpoint has no KV scheme"
+        what = f"engine.kv_cache_dtype is {wanted}, but {has}, which the engine is built with"
+        yield Refusal(what, ("Set engine.kv_cache_dtype=auto", PYTORCH), cite("compiled-kv-cache"))
 
 
 def rank_shards(

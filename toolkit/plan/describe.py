@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from toolkit.checkpoint.source import TOKENIZER
 from toolkit.plan.measure import Measurement
 from toolkit.plan.types import Evidence, Memory, Plan, Split
 
+if TYPE_CHECKING:
+    from toolkit.plan.source import Download
+
 VERDICTS = {"loads": "loads as it is", "after-change": "loads after a change", "refused": "cannot be loaded"}
 GIB, KIB = 1 << 30, 1 << 10
+NO_TOKENIZER = f"no {TOKENIZER}: serving needs one; set checkpoint.tokenizer to its folder"
+GPT_OSS_TOKENIZER = "hf download openai/gpt-oss-120b --include 'tokenizer*' --local-dir DIR"
+WIDTH = 104
 
 
 def describe(plan: Plan, name: str) -> str:
-    doubts = (", not exactly" if plan.lossy else "") + (", contested" if plan.contested else "")
-    heading = f"{name}: {VERDICTS[plan.verdict]}{doubts} ({_target(plan)})"
+    heading = f"{name}: {VERDICTS[plan.verdict]}{''.join(f', {doubt}' for doubt in doubts(plan))} ({_target(plan)})"
     return "\n".join([heading, *(f"  {line}" for line in _lines(plan))])
+
+
+def doubts(plan: Plan) -> list[str]:
+    """What the first line adds to the verdict, one word each."""
+    sure = {"verified": [], "inferred": ["expected"], "unverified": ["unverified"]}[plan.certainty]
+    return [*(["not exactly"] if plan.lossy else []), *sure, *(["contested"] if plan.contested else [])]
 
 
 def measured_lines(measured: Measurement) -> Iterator[str]:
@@ -27,7 +41,14 @@ def measured_lines(measured: Measurement) -> Iterator[str]:
             f"{report.inexact_blocks:,} not; relative RMS error {report.relative_rms:.3e}"
         )
     if not measured.kinds:
-        yield "measured   no weight changes its FP4 format: nothing is lost"
+        yield "measured   no weight changes its number format: nothing is lost"
+
+
+def download_line(download: Download) -> str:
+    """What would have to be fetched."""
+    files = f" in {download.files} file(s)" if download.files is not None else ""
+    about = "" if download.exact else "about "
+    return f"weights    not here: {about}{download.nbytes:,} bytes{files} from {download.where}"
 
 
 def _target(plan: Plan) -> str:
@@ -50,6 +71,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     if plan.target["runtime"] != "cpu":
         yield f"why        {plan.why}"
         yield from (f"fact       {_spoken(evidence)}" for evidence in plan.evidence)
+    yield from (f"way out    {way}" for way in plan.ways_out)
     yield from _action_lines(plan)
     if plan.json_files:
         yield f"rewrite    {', '.join(plan.json_files)}"
@@ -62,16 +84,35 @@ def _lines(plan: Plan) -> Iterator[str]:
     if plan.layouts:
         yield f"layouts    {_layouts(plan.layouts)}"
     yield from _note_lines(plan)
-    if not plan.predicted and TOKENIZER not in {copy.file for copy in plan.copies}:
-        yield f"note       no {TOKENIZER}: serving needs one; set checkpoint.tokenizer to its folder"
-    if plan.launch:
-        env = " ".join(f"{name}={value}" for name, value in plan.launch.env.items())
-        for what, command in plan.launch.commands.items():
-            needs_env = env and what in ("serve", "bench")
-            yield f"{what:<10} {env + ' ' if needs_env else ''}{command.shell}"
+    if TOKENIZER not in {copy.file for copy in plan.copies}:
+        ours = plan.architecture == "GptOssForCausalLM"
+        yield f"note       {NO_TOKENIZER}{f' (gpt-oss: {GPT_OSS_TOKENIZER})' if ours else ''}"
+    yield from _launch_lines(plan)
     if plan.confirm:
         yield "confirm    in the container, must print True:"
         yield f"  {plan.confirm}"
+
+
+def _launch_lines(plan: Plan) -> Iterator[str]:
+    if plan.launch is None:
+        return
+    if plan.llm_args is not None:
+        yield from _flow("llm args", plan.llm_args)
+    if plan.launch.triton_model:
+        more = {key: value for key, value in plan.launch.triton_model.items() if key not in (plan.llm_args or {})}
+        yield from _flow("triton", more, "model.yaml: the llm args and ")
+    env = " ".join(f"{name}={value}" for name, value in plan.launch.env.items())
+    for what, command in plan.launch.commands.items():
+        needs_env = env and what in ("serve", "bench")
+        yield f"{what:<10} {env + ' ' if needs_env else ''}{command.shell}"
+
+
+def _flow(what: str, value: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """One YAML mapping in flow style, which may be pasted over its lines."""
+    text = yaml.safe_dump(dict(value), default_flow_style=True, sort_keys=False, width=WIDTH, allow_unicode=True)
+    first, *rest = text.splitlines()
+    yield f"{what:<10} {before}{first}"
+    yield from (f"           {line.strip()}" for line in rest)
 
 
 def _refusal_lines(plan: Plan) -> Iterator[str]:
@@ -107,7 +148,8 @@ def _grouped(layouts: Iterable[Split]) -> str:
 def _spoken(evidence: Evidence) -> str:
     sure = "" if evidence.status == "verified" else f", {evidence.status}"
     dated = f", {evidence.checked}" if evidence.checked else ""
-    return f"{evidence.statement.rstrip('.')} [{evidence.source}{sure}{dated}]"
+    id = f"{evidence.id}: " if evidence.id else ""
+    return f"{id}{evidence.statement.rstrip('.')} [{evidence.source}{sure}{dated}]"
 
 
 def _action_lines(plan: Plan) -> Iterator[str]:
@@ -129,4 +171,4 @@ def _memory_lines(memory: Memory) -> Iterator[str]:
 
 
 def _gib(nbytes: int) -> str:
-    return f"{nbytes / GIB:.1f} GiB"
+    return f"{nbytes / GIB:.1f} GiB" if nbytes >= GIB // 10 else f"{nbytes / (1 << 20):.1f} MiB"

@@ -1,7 +1,7 @@
 """What a plan's changes of number format cost, tensor by tensor: they are carried out in memory and thrown away.
 
-Reads the weights of every ``transcode`` and ``cast`` action once, a few experts or rows at a time, and gives mapped
-pages back, so memory is bounded whatever the checkpoint's size.
+Reads the weights of every ``transcode``, ``cast`` and ``dequantize`` action once, a few experts or rows at a time, and
+gives mapped pages back, so memory is bounded whatever the checkpoint's size.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from toolkit.checkpoint.scales import place, read_scalar_scale
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.errors import CheckpointError
-from toolkit.numerics import cast, nvfp4, transcode
+from toolkit.numerics import bf16, cast, nvfp4, transcode
 from toolkit.numerics.fidelity import Report
 
 Progress = Callable[[int, int], None]
 """Called with bytes read and bytes to read in all."""
 
 _PART = 16 << 20  # packed bytes at a time, at least one expert or row
+_DECODED = 16  # bytes of temporaries for a packed one, where its values are decoded
+_BLOCK = 32  # values, as in Report
 _E8M0 = ("U8", "F8_E8M0")
 
 
@@ -79,10 +81,10 @@ def _figures(report: Report) -> dict[str, int | float]:
 
 
 def measure(plan: Steps, checkpoint: Checkpoint, progress: Progress = lambda done, total: None) -> Measurement:
-    """Carry out ``transcode`` (inputs: packed weight, block scale, global scale) and ``cast`` (blocks, scales) actions.
+    """Carry out ``transcode`` and ``dequantize`` (packed weight, block and global scale) and ``cast`` (blocks, scales).
 
-    Outputs that share their inputs are measured once. Raises CheckpointError naming file and tensor for values or
-    shapes that no quantiser writes.
+    What decoding to BF16 costs is its rounding, against the values in FP32. Outputs that share their inputs are
+    measured once. Raises CheckpointError naming file and tensor for values or shapes that no quantiser writes.
     """
     jobs = dict.fromkeys((action.kind, action.inputs) for action in plan.actions if action.kind in _PARTS)
     total = sum(checkpoint.tensors[name].nbytes for _, inputs in jobs for name in inputs[:2])
@@ -132,7 +134,30 @@ def _cast(inputs: tuple[str, ...], checkpoint: Checkpoint) -> Parts:
         _release(checkpoint, inputs)
 
 
-_PARTS: dict[str, Callable[[tuple[str, ...], Checkpoint], Parts]] = {"transcode": _transcode, "cast": _cast}
+def _dequantize(inputs: tuple[str, ...], checkpoint: Checkpoint) -> Parts:
+    packed, scale = _array(checkpoint, inputs[0], ("U8",)), _array(checkpoint, inputs[1], ("F8_E4M3",))
+    scale_2 = read_scalar_scale(checkpoint, inputs[2])
+    for part in _slices(packed, _PART // _DECODED):
+        yield _rounding(nvfp4.dequantize(packed[part], scale[part], scale_2)), packed[part].nbytes + scale[part].nbytes
+        _release(checkpoint, inputs)
+
+
+def _rounding(values: NDArray[np.float32]) -> Report:
+    """Of float32 values [rows, K] rounded to BF16; the last block may be short."""
+    if not np.isfinite(values).all():
+        hint = "Quantise the model again, or fetch the file again"
+        raise CheckpointError("a block scale decodes to what is not finite", hint=hint)
+    error = (bf16.to_f32(bf16.from_f32(values)) - values).reshape(-1)
+    differs = np.pad(error != 0, (0, -error.size % _BLOCK)).reshape(-1, _BLOCK).any(axis=1)
+    squares = (float(np.square(part, dtype=np.float64).sum()) for part in (error, values))
+    return Report(differs.size, int((~differs).sum()), 0, *squares)
+
+
+_PARTS: dict[str, Callable[[tuple[str, ...], Checkpoint], Parts]] = {
+    "transcode": _transcode,
+    "cast": _cast,
+    "dequantize": _dequantize,
+}
 
 
 def _array(checkpoint: Checkpoint, name: str, dtypes: tuple[str, ...]) -> NDArray[np.uint8]:
@@ -143,10 +168,10 @@ def _array(checkpoint: Checkpoint, name: str, dtypes: tuple[str, ...]) -> NDArra
     return checkpoint.array(name)
 
 
-def _slices(weights: NDArray[np.uint8]) -> Iterator[slice]:
-    """Parts of the first axis."""
+def _slices(weights: NDArray[np.uint8], nbytes: int | None = None) -> Iterator[slice]:
+    """Parts of the first axis, of about ``nbytes``."""
     count = len(weights)
-    step = max(1, _PART * count // max(1, weights.nbytes))
+    step = max(1, (nbytes or _PART) * count // max(1, weights.nbytes))
     return (slice(begin, min(begin + step, count)) for begin in range(0, count, step))
 
 

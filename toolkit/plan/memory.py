@@ -7,26 +7,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from toolkit.models.geometry import Geometry
 from toolkit.models.kv import kv_bytes, kv_bytes_per_token
 from toolkit.models.sharding import Weights
+from toolkit.plan.cite import evidence, note
 from toolkit.plan.parallel import Rules, split, spoken, typed
-from toolkit.plan.types import Evidence, Fit, Memory, Note, Refusal, Split
+from toolkit.plan.types import Fit, KvDtype, Memory, Note, Refusal, Split
 from toolkit.recipe import ParallelSection, Recipe
-from toolkit.trtllm import Targets
+from toolkit.trtllm import Fact
 
 GIB = 1 << 30
 RESERVE = 4 * GIB
 """Assumed, not measured: CUDA context, activations of one step, CUDA graphs and communication buffers of one rank."""
 ELEMENT_BYTES: Mapping[str, float] = {"bf16": 2, "fp8": 1, "nvfp4": 0.5 + 1 / 16}
-HEURISTIC = "tensorrt_llm/bench/build/tuning.py @a7e572fb"
 
 
-def kv_dtype(wanted: str, checkpoint_algo: str | None) -> str:
+def kv_dtype(wanted: str, checkpoint_algo: str | None) -> KvDtype:
     """What ``kv_cache_config.dtype`` means: ``auto`` follows the checkpoint's KV scheme and is BF16 without one."""
-    if wanted != "auto":
-        return wanted
-    return {"FP8": "fp8", "NVFP4": "nvfp4"}.get(checkpoint_algo or "", "bf16")
+    named: Mapping[str, KvDtype] = {"FP8": "fp8", "NVFP4": "nvfp4"}
+    return named.get((checkpoint_algo or "" if wanted == "auto" else wanted).upper(), "bf16")
 
 
-def budget(recipe: Recipe, weights: Weights, geometry: Geometry, gpu: int, kv: str) -> Memory:
+def budget(recipe: Recipe, weights: Weights, geometry: Geometry, gpu: int, kv: KvDtype) -> Memory:
     """Memory of the bundle with these weights on GPUs of ``gpu`` bytes, KV cache in dtype ``kv``."""
     parallel = recipe.target.parallel
     held_weights = weights_of(weights, geometry, parallel)
@@ -63,16 +62,22 @@ def _contexts(recipe: Recipe) -> Iterable[int]:
 
 def memory_notes(recipe: Recipe, memory: Memory, geometry: Geometry, ffn: str) -> Iterator[Note]:
     """Where less fits than the recipe asks for, and what ``trtllm-bench`` would size wrongly."""
-    longest = memory.fits[-1]
+    longest, parallel = memory.fits[-1], recipe.target.parallel
+    # engine.max_batch_size is a rank's, and with attention DP every rank has a batch of its own
+    ranks = parallel.tp if parallel.attention_dp else 1
+    of_a_rank, on_each = longest.requests // ranks, " on each rank" if ranks > 1 else ""
     if longest.requests == 0:
         yield Note(f"not one request of engine.max_seq_len {longest.context} tokens fits: lower it, or use more GPUs")
-    elif longest.requests < recipe.engine.max_batch_size:
+    elif of_a_rank < recipe.engine.max_batch_size:
         yield Note(
-            f"{longest.requests} requests of {longest.context} tokens fit at once; "
+            f"{of_a_rank} requests of {longest.context} tokens fit at once{on_each}; "
             f"engine.max_batch_size {recipe.engine.max_batch_size} is reached with shorter ones only"
         )
+    if recipe.target.backend == "tensorrt":
+        return  # trtllm-build is given both sizes, and there is no trtllm-bench
     if misjudged := list(_misjudged(recipe, memory, geometry, ffn)):
-        yield Note(f"trtllm-bench by itself {', and '.join(misjudged)}; the launch line gives it both sizes", HEURISTIC)
+        what = f"trtllm-bench by itself {', and '.join(misjudged)}; the launch line gives it both sizes"
+        yield note("bench-heuristic", what)
 
 
 def _misjudged(recipe: Recipe, memory: Memory, geometry: Geometry, ffn: str) -> Iterator[str]:
@@ -99,10 +104,13 @@ def weights_of(weights: Weights, geometry: Geometry, parallel: ParallelSection) 
     return weights.rank_bytes(geometry, tp=tp, pp=pp, ep=ep, attention_dp=dp)
 
 
-def refuse(held: Memory, recipe: Recipe, fitting: list[Split], targets: Targets, evidence: Evidence) -> Refusal:
-    """The weights do not fit; other layouts on this GPU, or GPUs that hold them in this layout, are the ways out."""
+def refuse(held: Memory, recipe: Recipe, fitting: list[Split], gpus: Mapping[str, int], fact: Fact) -> Refusal:
+    """The weights do not fit; other layouts on this GPU, or GPUs that hold them in this layout, are the ways out.
+
+    ``gpus``: memory in bytes of those that compute the model; ``fact``: where this one's stands.
+    """
     parallel, needed = recipe.target.parallel, held.weights + held.reserve
-    larger = [name for name, gpu in targets.gpus.items() if gpu.memory_bytes >= needed]
+    larger = [name for name, memory in gpus.items() if memory >= needed]
     ways = (
         *((f"Set {typed(sorted(fitting, key=lambda p: p.attention_dp)[:3])}",) if fitting else ()),
         *((f"Run it on one of {', '.join(larger)}",) if larger else ()),
@@ -112,4 +120,4 @@ def refuse(held: Memory, recipe: Recipe, fitting: list[Split], targets: Targets,
         f"{spoken(parallel)} puts {held.weights / GIB:.1f} GiB of weights on each {recipe.target.gpu}, which has "
         f"{held.gpu / GIB:.1f} GiB and needs about {held.reserve / GIB:.0f} GiB beside them"
     )
-    return Refusal(what, ways, evidence)
+    return Refusal(what, ways, evidence(fact))

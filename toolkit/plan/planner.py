@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from toolkit.checkpoint.census import Census
 from toolkit.checkpoint.source import CONFIG, GENERATION_CONFIG, INDEX, QUANT_CONFIG, TOKENIZER, TOKENIZER_FILES
 from toolkit.errors import PlanError
+from toolkit.models import gpt_oss
 from toolkit.models.geometry import Geometry
 from toolkit.models.registry import FAMILIES, find
 from toolkit.plan.model import Model
@@ -51,7 +52,7 @@ def make_plan(
 
 
 def _plan_cpu(recipe: Recipe, model: Model) -> Plan:
-    if model.family.name != "gpt-oss" or "mxfp4" in (model.stored.attention, model.stored.ffn):
+    if model.family is not gpt_oss.FAMILY or "mxfp4" in (model.stored.attention, model.stored.ffn):
         stored = f"{model.family.name} with {model.stored.ffn.upper()} weights"
         hint = "Set target.runtime=tensorrt-llm, target.release and target.gpu"
         raise PlanError(

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
+from toolkit.models import gpt_oss, llama
 from toolkit.models.layout import Format, Layout
 from toolkit.models.registry import Family
-from toolkit.plan.types import Evidence, Note, Refusal
+from toolkit.plan.cite import cite, evidence, noted
+from toolkit.plan.declared import QUANTISE
+from toolkit.plan.types import Evidence, KvDtype, Note, Refusal
 from toolkit.recipe import TargetSection
 from toolkit.trtllm import Fact, Kernel, Release, Targets
 
-GPT_OSS, LLAMA = "gpt-oss", "llama"
 Part = Literal["attention", "ffn"]
 SPOKEN: dict[Format, str] = {"nvfp4": "NVFP4", "mxfp4": "MXFP4", "bf16": "BF16", "fp8": "FP8"}
-QUANTISE = "Quantise the BF16 model with ModelOpt first: hf_ptq.py --qformat nvfp4"
-_NAMES = Evidence(
-    "preprocess_perlayer_weights knows scales by quant_algo; trtkit knows the names of NVFP4",
-    "tensorrt_llm/models/modeling_utils.py (commit unknown)",
-)
-_FROM_DATA = Evidence("an FP4 format cannot be made from this one without quantising again", "tensor dtypes")
-_EXPERTS_STAY = Evidence(
-    "decoded experts hold nothing that the FP4 ones do not, in four times the bytes", "BF16 has 16 bits, FP4 4"
-)
+Lookup = Callable[[int, str], Kernel | None]
+"""(SM, release) → what runs one part of the model there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +32,6 @@ class Choice:
     notes: tuple[Note, ...] = ()
     contested: bool = False
     instead_of: Refusal | None = None
-
-
-def evidence(fact: Fact) -> Evidence:
-    return Evidence(fact.statement, fact.source, fact.status, fact.checked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +49,15 @@ class Question:
         return self.targets.release(str(self.target.release))
 
     @property
+    def _name(self) -> str:
+        return str(self.target.release)
+
+    @property
     def sm(self) -> int:
         return self.targets.gpu(str(self.target.gpu)).sm
 
     def answer(self) -> Choice | tuple[Refusal, ...]:
-        """The first format that loads, else why the first one does not."""
+        """The first format that loads, else why none does, the checkpoint's own first."""
         if self.target.backend == "tensorrt" and (refusals := tuple(self._against_compiled())):
             return refusals
         tried: list[tuple[Refusal, ...]] = []
@@ -70,42 +66,66 @@ class Question:
             if not refusals:
                 return self._choice(layout, tried[0][0] if tried else None)
             tried.append(refusals)
-        return tried[0]
+        return tuple(dict.fromkeys(refusal for refusals in tried for refusal in refusals))
+
+    def on(self, gpu: str, kv_dtype: KvDtype) -> bool:
+        """Whether GPU ``gpu`` computes it in some format, with a KV cache in ``kv_dtype``."""
+        there = replace(self, target=self.target.model_copy(update={"gpu": gpu}))
+        return isinstance(there.answer(), Choice) and not list(there.against_kv(kv_dtype))
+
+    def against_kv(self, kv_dtype: KvDtype) -> Iterator[Refusal]:
+        """Whether attention has a KV cache in ``kv_dtype`` there; BF16 every one has."""
+        if kv_dtype == "bf16":
+            return
+        lookup = partial(self.targets.kv_kernel, self.family.name, kv_dtype)
+        if lookup(self.sm, self._name) is None:
+            others = (f"Set engine.kv_cache_dtype={other}" for other in ("fp8",) if other != kv_dtype)
+            what = f"attention has no {SPOKEN[kv_dtype]} KV cache"
+            yield self._absent(what, lookup, tuple(others))
 
     def _candidates(self) -> Sequence[Layout]:
         """What to try, the smallest change first."""
         wanted, stored = self.target.weights, self.stored
-        if self.family.name == GPT_OSS:
+        if self.family.fused_experts:
             auto: tuple[Format, ...] = ("nvfp4", "mxfp4") if stored.ffn == "nvfp4" else (stored.ffn,)
             return [Layout("bf16", ffn) for ffn in (auto if wanted == "auto" else (wanted,))]
-        if wanted == "auto" or wanted == stored.ffn:
+        if wanted == "bf16":
+            return [Layout("bf16", "bf16")]
+        if wanted == "auto" or wanted in (stored.attention, stored.ffn):
             return [stored]
-        return [Layout("bf16" if wanted == "bf16" else stored.attention, wanted)]
+        return [Layout(stored.attention, wanted)]
 
     def _against(self, layout: Layout) -> Iterator[Refusal]:
         if not self._reachable(layout):
-            yield self._unreachable(SPOKEN[self.stored.ffn], layout.ffn)
+            yield self._unreachable(layout.ffn)
             return
-        release = self.release
-        if self.family.name == GPT_OSS:
-            yield from self._against_gpt_oss(release, layout)
+        if self.family is gpt_oss.FAMILY:
+            yield from self._against_gpt_oss(self.release, layout)
         parts: tuple[tuple[Part, Format], ...] = (("ffn", layout.ffn), ("attention", layout.attention))
         for part, fmt in parts:
-            if self._kernel(part, fmt) is None:
+            if self._kernel(part, fmt, self.sm, self._name) is None:
                 yield self._no_kernel(part, fmt)
+        attention = partial(self.targets.attention_kernel, self.family.name)
+        has_model = self.release.gpt_oss or self.family is not gpt_oss.FAMILY
+        if has_model and attention(self.sm, self._name) is None:
+            yield self._absent(f"no attention backend runs {self.family.name}", attention, ())
 
-    def _unreachable(self, stored: str, wanted: Format) -> Refusal:
-        others = self._other_weights(wanted)
-        if wanted == "bf16":
-            what = f"trtkit makes no BF16 experts from {stored} ones"
-            return Refusal(what, (*others, "Serve the BF16 checkpoint"), _EXPERTS_STAY)
+    def _unreachable(self, wanted: Format) -> Refusal:
+        stored = " and ".join(dict.fromkeys(SPOKEN[fmt] for fmt in (self.stored.ffn, self.stored.attention)))
+        if self.family.fused_experts:
+            stored = SPOKEN[self.stored.ffn]
+            if wanted == "bf16":
+                what = f"trtkit makes no BF16 experts from {stored} ones"
+                ways = (*self.other_weights(wanted), "Serve the BF16 checkpoint")
+                return Refusal(what, ways, cite("decoded-experts"))
         what = f"the checkpoint's weights are {stored}, and {SPOKEN[wanted]} cannot be made from them"
-        return Refusal(what, (*others, QUANTISE), _FROM_DATA)
+        return Refusal(what, (*self.other_weights(wanted), QUANTISE), cite("fp4-needs-quantising"))
 
     def _reachable(self, layout: Layout) -> bool:
-        if self.family.name == GPT_OSS:
+        if self.family.fused_experts:
             return layout.ffn == self.stored.ffn or {layout.ffn, self.stored.ffn} == {"nvfp4", "mxfp4"}
-        return layout == self.stored or (layout.ffn == "bf16" and self.stored.ffn == "nvfp4")
+        decodable = {self.stored.attention, self.stored.ffn} <= {"nvfp4", "bf16"}
+        return layout == self.stored or (layout == Layout("bf16", "bf16") and decodable)
 
     def _against_gpt_oss(self, release: Release, layout: Layout) -> Iterator[Refusal]:
         name = self.target.release
@@ -114,7 +134,7 @@ class Question:
                 f"TensorRT-LLM {name} has no gpt-oss model", self._newer("gpt_oss"), evidence(release.fact("gpt-oss"))
             )
         elif layout.ffn == "nvfp4" and release.gpt_oss_nvfp4 == "no":
-            ways = (*self._newer("gpt_oss_nvfp4"), *self._other_weights("nvfp4"))
+            ways = (*self._newer("gpt_oss_nvfp4"), *self.other_weights("nvfp4"))
             yield Refusal(
                 f"TensorRT-LLM {name} has no gpt-oss NVFP4 loader", ways, evidence(release.fact("gpt-oss-nvfp4"))
             )
@@ -122,28 +142,28 @@ class Question:
     def _against_compiled(self) -> Iterator[Refusal]:
         release = self.release
         python = "Set target.backend=pytorch: there the checkpoint is the engine"
-        if self.family.name != LLAMA:
-            fact = next(note for note in self.targets.notes if note.id == "model-map")
-            what = f"trtllm-build compiles no {self.family.name}: its MODEL_MAP lacks {self.family.architecture}"
-            if self.family.name != GPT_OSS:
-                what = (
-                    f"trtkit makes TensorRT-LLM checkpoints for trtllm-build of Llama only, not of {self.family.name}"
-                )
-            yield Refusal(what, (python,), evidence(fact))
+        if self.family is not llama.FAMILY:
+            what = f"trtkit makes TensorRT-LLM checkpoints for trtllm-build of Llama only, not of {self.family.name}"
+            if self.family is gpt_oss.FAMILY:
+                what = f"trtllm-build compiles no {self.family.name}: its MODEL_MAP lacks {self.family.architecture}"
+            yield Refusal(what, (python,), cite("model-map"))
         if not release.tensorrt_backend:
             fact = release.fact("tensorrt-backend")
             what = f"TensorRT-LLM {self.target.release} has no TensorRT backend and no trtllm-build"
             last = [name for name, known in self.targets.releases.items() if known.tensorrt_backend][-1]
             yield Refusal(what, (python, f"Set target.release={last}, the last that has it"), evidence(fact))
         if self.stored != Layout("nvfp4", "nvfp4"):
-            yield Refusal("trtkit compiles checkpoints with every projection in NVFP4 only", (QUANTISE, python), _NAMES)
+            yield Refusal(
+                "trtkit compiles checkpoints with every projection in NVFP4 only",
+                (QUANTISE, python),
+                cite("compiled-names"),
+            )
         elif (wanted := self.target.weights) != "auto" and wanted != "nvfp4":
             what = f"trtkit compiles NVFP4 weights only, not {SPOKEN[wanted]}"
-            yield Refusal(what, ("Set target.weights=auto", python), _NAMES)
+            yield Refusal(what, ("Set target.weights=auto", python), cite("compiled-names"))
 
-    def _kernel(self, part: Part, fmt: Format, sm: int | None = None, release: str | None = None) -> Kernel | None:
+    def _kernel(self, part: Part, fmt: Format, sm: int, release: str) -> Kernel | None:
         """What computes ``part``: a MoE backend for experts, a GEMM for Linears."""
-        sm, release = sm or self.sm, release or str(self.target.release)
         if part == "ffn" and self.experts:
             return next(iter(self.targets.moe_kernels(self.family.name, fmt, sm, release)), None)
         return self.targets.linear_kernel(fmt, sm, release)
@@ -151,70 +171,78 @@ class Question:
     def _no_kernel(self, part: Part, fmt: Format) -> Refusal:
         moe = part == "ffn" and self.experts
         what = f"no MoE backend runs {SPOKEN[fmt]} {self.family.name}" if moe else f"there is no {SPOKEN[fmt]} GEMM"
-        later = self._later_kernel(part, fmt)
+        return self._absent(what, partial(self._kernel, part, fmt), self.other_weights(fmt), self._asked_for(moe, fmt))
+
+    def _absent(self, what: str, lookup: Lookup, others: tuple[str, ...], doubtful: tuple[str, ...] = ()) -> Refusal:
+        """``lookup`` found nothing for this target: where it does, newer releases first, and by which fact."""
+        newest = list(self.targets.releases)[-1]
+        later = lookup(self.sm, newest)
+        gpus = {name: kernel for name, gpu in self.targets.gpus.items() if (kernel := lookup(gpu.sm, self._name))}
         where = f"on {self.target.gpu} (SM{self.sm})" + (f" in TensorRT-LLM {self.target.release}" if later else "")
-        return Refusal(f"{what} {where}", self._ways_to_a_kernel(part, fmt), self._kernel_evidence(part, fmt, later))
+        newer = (f"Set target.release={later.since} or later",) if later is not None and later.since else ()
+        there = (f"Run it on one of {', '.join(gpus)}",) if gpus else ()
+        ways = (*others, *newer, *there, *doubtful) or ("Serve another checkpoint of the model there",)
+        known = later or next(iter(gpus.values()), None)
+        if known is not None:
+            return Refusal(f"{what} {where}", ways, evidence(known.fact))
+        nowhere = Evidence(f"{what}, as far as is known", "trtkit targets", "inferred", self.targets.checked)
+        return Refusal(f"{what} {where}", ways, nowhere)
 
-    def _later_kernel(self, part: Part, fmt: Format) -> Kernel | None:
-        """The kernel that a later release has for this GPU."""
-        return self._kernel(part, fmt, release=list(self.targets.releases)[-1])
-
-    def _kernel_evidence(self, part: Part, fmt: Format, later: Kernel | None) -> Evidence:
-        if later is not None:
-            return evidence(later.fact)
-        found = [
-            kernel for gpu in self.targets.gpus.values() if (kernel := self._kernel(part, fmt, gpu.sm)) is not None
-        ]
-        if found:
-            return evidence(found[0].fact)
-        return Evidence(
-            f"no kernel for {SPOKEN[fmt]} weights is known", "trtkit targets", "inferred", self.targets.checked
+    def _asked_for(self, moe: bool, fmt: Format) -> tuple[str, ...]:
+        """Kernels that run only when LLM arguments name them, made for other models."""
+        found = self.targets.opt_in_kernels("moe" if moe else "linear", self.family.name, fmt, self.sm)
+        return tuple(
+            f"Doubtful, and not planned by trtkit: {kernel.backend} from {kernel.since} on, with {kernel.opt_in}"
+            for kernel in found
         )
 
-    def _ways_to_a_kernel(self, part: Part, fmt: Format) -> tuple[str, ...]:
-        later = self._later_kernel(part, fmt)
-        ways = (f"Set target.release={later.since} or later",) if later is not None and later.since else ()
-        gpus = [name for name, gpu in self.targets.gpus.items() if self._kernel(part, fmt, gpu.sm) is not None]
-        there = (f"Run it on one of {', '.join(gpus)}",) if gpus else ()
-        return (*self._other_weights(fmt), *ways, *there) or ("Serve another checkpoint of the model there",)
-
-    def _other_weights(self, fmt: Format) -> tuple[str, ...]:
+    def other_weights(self, fmt: Format) -> tuple[str, ...]:
         """Other formats of the same checkpoint that this target computes."""
-        others: tuple[Format, ...] = ("mxfp4", "nvfp4") if self.family.name == GPT_OSS else ("bf16",)
+        others: tuple[Format, ...] = ("mxfp4", "nvfp4") if self.family.fused_experts else ("bf16",)
         pytorch = "target.backend=pytorch and " if self.target.backend == "tensorrt" else ""
-        found = []
-        for other in others:
-            layout = Layout("bf16", other)
-            if (
-                other != fmt
-                and self._reachable(layout)
-                and self._kernel("ffn", other)
-                and self._kernel("attention", "bf16")
-            ):
-                found.append(f"Set {pytorch}target.weights={other}")
-        return tuple(found)
+        layouts = [Layout("bf16", other) for other in others if other != fmt]
+        return tuple(
+            f"Set {pytorch}target.weights={layout.ffn}" for layout in layouts if not list(self._against_others(layout))
+        )
+
+    def _against_others(self, layout: Layout) -> Iterator[str]:
+        """Short reasons, without ways out, so that one refusal does not ask for the next."""
+        if not self._reachable(layout):
+            yield "unreachable"
+        if self.family.fused_experts and layout.ffn == "nvfp4" and self.release.gpt_oss_nvfp4 == "no":
+            yield "no loader"
+        if self._kernel("ffn", layout.ffn, self.sm, self._name) is None:
+            yield "no kernel"
+        if self._kernel("attention", "bf16", self.sm, self._name) is None:
+            yield "no GEMM"
 
     def _newer(self, key: str) -> tuple[str, ...]:
-        """The first finished release that has it, else the first of all."""
+        """The newest finished release that has it, else the newest candidate."""
         names = [name for name, known in self.targets.releases.items() if getattr(known, key) not in (False, "no")]
         finished = [name for name in names if "rc" not in name]
         return (f"Set target.release={(finished or names)[-1]}",)
 
     def _choice(self, layout: Layout, instead_of: Refusal | None) -> Choice:
-        kernel = self._kernel("ffn", layout.ffn)
+        kernel = self._kernel("ffn", layout.ffn, self.sm, self._name)
+        attention = self.targets.attention_kernel(self.family.name, self.sm, self._name)
         notes: list[Note] = []
         facts: list[Evidence] = []
-        if kernel is not None and layout.ffn != "bf16":
-            facts.append(evidence(kernel.fact))
-            if kernel.status == "contested":
-                what = f"{kernel.backend} on SM{self.sm} is in the code, but open issues report that it fails"
-                notes.append(Note(what, _issues(kernel)))
-        attention = self.targets.attention_kernel(self.family.name, self.sm, str(self.target.release))
-        if attention is not None and attention.status == "contested":
-            notes.append(Note(attention.fact.statement, _issues(attention)))
+        for found in (kernel, attention):
+            if found is None:
+                continue
+            fact = self.targets.kernel_fact(found, self._name)
+            if found.status == "contested":
+                notes.append(_doubt(found, fact, self.sm))
+            if found.status == "contested" or (found is kernel and layout.ffn != "bf16"):
+                facts.append(evidence(fact))
         contested = any(k is not None and k.status == "contested" for k in (kernel, attention))
         return Choice(layout, kernel, tuple(facts), tuple(notes), contested, instead_of)
 
 
-def _issues(kernel: Kernel) -> str:
-    return "NVIDIA/TensorRT-LLM " + ", ".join(f"#{number}" for number in kernel.reports)
+def _doubt(kernel: Kernel, fact: Fact, sm: int) -> Note:
+    """What stands against a contested kernel in a few words; its fact has them all."""
+    what = f"{kernel.backend} ({kernel.algo}) on SM{sm}"
+    if not kernel.reports:
+        return noted(fact, f"sources disagree on whether {what} runs it")
+    issues = ", ".join(f"#{number}" for number in kernel.reports)
+    return Note(f"{what} is in the code, but open issues report that it fails", f"NVIDIA/TensorRT-LLM {issues}")

@@ -19,6 +19,8 @@ def repair(
 ) -> tuple[dict[str, TensorInfo], Changes]:
     """``where`` names the checkpoint; ``bf16`` and ``input_scales`` are the headers of the recipe's other ones.
 
+    A recipe that names ``input_scales`` means them: they take the place of the checkpoint's own.
+
     Raises ``CheckpointError`` where one of them lacks what the repair needs, and for wrong block scales without
     ``bf16``.
     """
@@ -39,6 +41,8 @@ def repair(
         sound[name] = replace(tensors[beside], name=name)
         change = take(name) if input_scales is not None else fill_one(name, "no-input-scale")
         changes[beside] = (keep(tensors[beside]), change)
+    if input_scales is not None:
+        changes |= {name: (take(name),) for name in tensors if name.endswith("input_scale")}
     return sound, changes
 
 

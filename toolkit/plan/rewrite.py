@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from toolkit.checkpoint.census import Census
 from toolkit.checkpoint.header import TensorInfo
@@ -19,6 +20,7 @@ REASONS = {
     "bf16-weights": "The recipe asks for BF16 weights, which every target computes.",
     "unused-scale": "A BF16 projection has no block, global or input scale.",
     "to-mxfp4": "Experts become MXFP4: each block of 32 gets the power-of-two scale of least error.",
+    "unused-kv-scale": "The bundle's JSON asks for no quantised KV cache, so nothing reads its scales.",
     "no-scale-in-mxfp4": "MXFP4 has one power-of-two scale a block, and no global or input scale.",
     "to-nvfp4": "The recipe asks for NVFP4: codes stay, two block scales and a global one replace each MXFP4 scale.",
     "input-scale": "The cast has no calibration; 1.0 covers activations up to 2688, as a recipe of ModelOpt pins it.",
@@ -45,6 +47,11 @@ def dequantize_linears(weights: Sequence[str], shapes: Shapes, why: str) -> Chan
         for scale in (*scales, name.removesuffix("weight") + "input_scale"):
             changes[scale] = (Action("drop", (scale,), reason="unused-scale"),)
     return changes
+
+
+def drop_kv_scales(names: Iterable[str]) -> Changes:
+    """The scales of a quantised KV cache go."""
+    return {name: (Action("drop", (name,), reason="unused-kv-scale"),) for name in names}
 
 
 def experts_to_mxfp4(stems: Sequence[str], shapes: Shapes) -> Changes:
@@ -104,7 +111,7 @@ def expert_stems(geometry: Geometry) -> list[str]:
 def source_shards(census: Census, changes: Changes) -> tuple[ShardPlan, ...]:
     """The checkpoint's shards with ``changes``, tensors in source order."""
     by_shard: dict[str, list[Action]] = {shard: [] for shard in census.shards}
-    for info in sorted(census.tensors.values(), key=lambda info: info.begin):
+    for info in sorted(census.tensors.values(), key=attrgetter("begin")):
         by_shard[info.shard] += changes.get(info.name) or (keep(info),)
     return tuple(ShardPlan(file, tuple(actions)) for file, actions in by_shard.items())
 
@@ -119,6 +126,16 @@ def keep(info: TensorInfo) -> Action:
     return Action("keep", (info.name,), info.name, info.dtype, info.shape, "same")
 
 
-def is_lossy(layout: Layout, bundle: Layout) -> bool:
-    """NVFP4 → MXFP4 has coarser scales; a cast is counted exact until the build finds a block that is not."""
-    return layout.ffn == "nvfp4" and bundle.ffn == "mxfp4"
+def is_lossy(stored: Layout, bundle: Layout) -> bool:
+    """Whether the FP4 format changes: NVFP4 → MXFP4 has coarser scales.
+
+    A cast is counted exact until the build finds a block that is not; rounding to BF16 is no change of FP4 format
+    and is said in a note.
+    """
+    return stored.ffn == "nvfp4" and bundle.ffn == "mxfp4"
+
+
+def is_rounded(stored: Layout, bundle: Layout) -> bool:
+    """Whether NVFP4 weights are decoded to BF16, which has 8 bits for what may need 30."""
+    parts = ((stored.attention, bundle.attention), (stored.ffn, bundle.ffn))
+    return ("nvfp4", "bf16") in parts

@@ -18,6 +18,8 @@ from toolkit.trtllm.commands import Command
 
 ActionKind = Literal["keep", "dequantize", "transcode", "cast", "rescale", "relay", "take", "fill", "drop"]
 Origin = Literal["input_scales", "bf16"]
+KvDtype = Literal["bf16", "fp8", "nvfp4"]
+Certainty = Literal["verified", "inferred", "unverified"]
 Verdict = Literal["loads", "after-change", "refused"]
 
 
@@ -98,12 +100,13 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A fact that decided, where it stands, how sure it is, and the day it was read."""
+    """A fact that decided, where it stands, how sure it is, the day it was read, and its id in ``trtkit targets``."""
 
     statement: str
     source: str
     status: str = "verified"
     checked: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,7 @@ class Memory:
     kv_budget: int
     kv_per_token: int
     kv_window: int
-    kv_dtype: str
+    kv_dtype: KvDtype
     fits: tuple[Fit, ...]
 
 
@@ -171,9 +174,10 @@ class Plan:
     """The whole way from one checkpoint to one target.
 
     ``json_files`` are the rewritten files, whole; ``llm_args`` the ``LLM(...)`` arguments (None for the CPU runtime).
-    ``lossy`` says that the bundle's weights are not exactly the checkpoint's. ``kernel`` names what computes the
-    quantised weights, ``contested`` that open issues report it to fail. ``layouts`` are the legal parallel layouts on
-    up to eight GPUs that hold the weights.
+    ``lossy`` says that the weights change their FP4 format, which is not exact; decoding to BF16 is rounding and has a
+    note. ``ways_out`` name what loads the checkpoint's own format instead. ``kernel`` names what computes the quantised
+    weights, ``contested`` that it is reported to fail or that sources disagree. ``layouts`` are the legal parallel
+    layouts on up to eight GPUs that hold the weights.
     ``predicted`` says that nothing was read and the source layout is that of a known published checkpoint; then
     ``json_files`` has the names alone, with None for what follows from the files themselves.
     """
@@ -187,6 +191,8 @@ class Plan:
     kernel: str | None = None
     lossy: bool = False
     contested: bool = False
+    certainty: Certainty = "verified"
+    ways_out: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     json_files: Mapping[str, Any] = field(default_factory=dict)
     copies: tuple[Copy, ...] = ()

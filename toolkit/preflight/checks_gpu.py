@@ -23,6 +23,8 @@ FIXES = {
     "version mismatch": "The driver was updated under a running kernel module: reboot the host",
     "No devices were found": "Start the container with --gpus all",
 }
+END = "End what runs there (nvidia-smi lists it)"
+END_ON_HOST = "End what else runs on this host (top lists it)"
 NO_ANSWER = "Type: nvidia-smi; when that works, trtkit doctor does"
 
 
@@ -79,7 +81,8 @@ def gpu(needs: GpuNeeds, machine: Machine) -> Finding:
     if len(right) < needs.count:
         only = f" by CUDA_VISIBLE_DEVICES={machine.visible}" if machine.visible is not None else ""
         detail = f"{len(right)} × {described(right[0])} visible{only}, and the parallel layout takes {needs.count}"
-        fix = "Show all of them (docker run --gpus all), or make target.parallel smaller (trtkit plan lists layouts)"
+        smaller = f"make target.parallel smaller (trtkit plan {needs.named} lists layouts)"
+        fix = f"Show all of them (docker run --gpus all), or {smaller}"
         return Finding("gpu", "fail", detail, fix)
     return _first_in_line(needs, shown, right[: needs.count])
 
@@ -109,20 +112,27 @@ def memory(needs: GpuNeeds, machine: Machine) -> Finding:
         return Finding("memory", "skip", "nvidia-smi does not say how large a MIG slice is")
     least = min(shown, key=lambda device: device.memory_free or 0)
     total, free = least.memory_total, least.memory_free
-    if total is None or free is None:
-        return Finding("memory", "skip", f"nvidia-smi gives none for {least.name}. Type: free -h")
-    of_gpu = f"{size(free)} of {size(total)} free on GPU {least.index}"
+    if total is not None and free is not None:
+        return _of_size(needs, least, f"{size(free)} of {size(total)} free on GPU {least.index}", (total, free), END)
+    shared = machine.host_memory
+    if not needs.unified or shared is None:
+        return Finding("memory", "skip", f"nvidia-smi gives none for {least.name}", "Type: free -h")
+    said = f"{size(shared.available)} of {size(shared.total)} available, which CPU and GPU share"
+    return _of_size(needs, least, said, (shared.total, shared.available), END_ON_HOST)
+
+
+def _of_size(needs: GpuNeeds, device: Device, said: str, sizes: tuple[int, int], end: str) -> Finding:
+    """``sizes`` are total and free bytes, ``end`` says how to free some."""
+    total, free = sizes
     if needs.weights is not None and free < needs.weights:
-        detail = f"{of_gpu}, and the weights of one rank take {size(needs.weights)}"
-        fix = "End what runs there (nvidia-smi lists it)" if total > needs.weights else "Raise target.parallel.tp"
-        return Finding("memory", "fail", detail, fix)
+        detail = f"{said}, and the weights of one rank take {size(needs.weights)}"
+        return Finding("memory", "fail", detail, end if total > needs.weights else "Raise target.parallel.tp")
     if total - free > IN_USE * total:
-        detail = f"{of_gpu}: the KV cache gets a share of what is free"
-        return Finding("memory", "warn", detail, "End what runs there (nvidia-smi lists it)")
-    if needs.memory is not None and total < SMALLER * needs.memory and _fits(least, needs):
-        detail = f"{of_gpu}, and the plan reckons with {size(needs.memory)}"
+        return Finding("memory", "warn", f"{said}: the KV cache gets a share of what is free", end)
+    if needs.memory is not None and total < SMALLER * needs.memory and _fits(device, needs):
+        detail = f"{said}, and the plan reckons with {size(needs.memory)}"
         return Finding("memory", "warn", detail, "Lower engine.max_batch_size or engine.max_seq_len")
-    return Finding("memory", "ok", of_gpu)
+    return Finding("memory", "ok", said)
 
 
 def described(device: Device) -> str:
@@ -144,7 +154,8 @@ def _other_target(device: Device, known: Mapping[str, int]) -> str:
     names = [name for name in known if named(device, name)] or same_sm
     if not names:
         return "trtkit knows no target with this SM. Type: trtkit targets"
-    return f"--set target.gpu={' or '.join(names)}, or another machine"
+    others = f" (or {', '.join(names[1:])})" if names[1:] else ""
+    return f"--set target.gpu={names[0]}{others}, or another machine"
 
 
 def _fix(problem: str) -> str:

@@ -8,6 +8,7 @@ from toolkit.preflight.needs import Needs
 
 STACK = 64 << 20
 NOFILE = 1 << 16
+OWN_CACHE = "Set HF_HOME to a folder of yours"
 LEFT_OVER = "Type: ls -l /dev/shm, and remove what dead servers left there"
 
 
@@ -75,20 +76,25 @@ def checkpoint(needs: Needs, machine: Machine) -> Finding:
         return Finding("checkpoint", "ok", f"{name} is in the cache")
     if machine.has_bundle:
         return Finding("checkpoint", "ok", f"{name} is not in the cache, and the bundle needs it no more")
+    if machine.unread is not None:
+        return Finding("checkpoint", "skip", f"whether {name} is in the cache is not known")
     if machine.offline:
         fix = "Type: unset HF_HUB_OFFLINE, or copy the checkpoint here and add --set checkpoint.path=DIR"
         return Finding("checkpoint", "fail", f"{name} is not in the cache, and HF_HUB_OFFLINE is set", fix)
     fetch = f": {size(needs.fetch_bytes)} to download" if needs.fetch_bytes is not None else ""
-    return Finding("checkpoint", "warn", f"{name} is not in the cache{fetch}", "trtkit engine RECIPE --fetch does it first")
+    fix = f"trtkit engine {needs.named} --fetch does it first"
+    return Finding("checkpoint", "warn", f"{name} is not in the cache{fetch}", fix)
 
 
 def cache(needs: Needs, machine: Machine) -> Finding:
     """Where a download goes."""
-    place = machine.cache
+    place, unread = machine.cache, machine.unread
+    if unread is not None:
+        return Finding("cache", "fail", unread.problem or "", unread.fix or OWN_CACHE)
     if place is None or not to_fetch(needs, machine):
         return Finding("cache", "skip", "nothing to download")
     if not place.writable:
-        return Finding("cache", "fail", f"{place.path} takes no file", "Set HF_HOME to a folder of yours")
+        return Finding("cache", "fail", f"{place.path} takes no file", OWN_CACHE)
     detail = f"{size(place.free)} free at {place.path}"
     if needs.fetch_bytes is not None and place.free < needs.fetch_bytes:
         fix = "Set HF_HOME to a folder with more room"

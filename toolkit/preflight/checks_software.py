@@ -69,11 +69,11 @@ def tokenizer(machine: Machine, to_fetch: bool) -> Finding:
 
 def harmony(found: Vocabulary) -> Finding:
     """gpt-oss speaks Harmony, and openai-harmony downloads its vocabulary when it is first used."""
-    file = load_known().harmony.file
-    get = f"Put {file} into a folder and set TIKTOKEN_ENCODINGS_BASE to it"
+    file, url = load_known().harmony.file, load_known().harmony.url
+    get = f"Type: curl -fLO {url}, put it into a folder and set TIKTOKEN_ENCODINGS_BASE to it"
     if found.state == "good":
         return Finding("harmony", "ok", f"the vocabulary is at {found.path}")
     if found.base:
-        state = "is not there" if found.state == "absent" else "is damaged: its SHA-256 is another"
-        return Finding("harmony", "fail", f"TIKTOKEN_ENCODINGS_BASE is set, and {found.path} {state}", get)
+        wrong = found.problem or "is not there"
+        return Finding("harmony", "fail", f"TIKTOKEN_ENCODINGS_BASE is set, and {found.path} {wrong}", get)
     return Finding("harmony", "warn", f"{file} is downloaded at first use, which fails offline", get)

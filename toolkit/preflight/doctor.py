@@ -11,12 +11,13 @@ from toolkit.preflight.needs import GpuNeeds, Needs
 from toolkit.recipe import Recipe
 
 
-def preflight(recipe: Recipe) -> list[Finding]:
+def preflight(recipe: Recipe, named: str = "RECIPE") -> list[Finding]:
     """Whether this machine can run ``recipe``'s target: one finding a check, of which none may be ``fail``.
 
-    Raises ``PlanError`` for a release or a GPU that trtkit does not know.
+    ``named`` is how commands that a finding gives name the recipe. Raises
+    ``PlanError`` for a release or a GPU that trtkit does not know.
     """
-    needs = needs_of(recipe)
+    needs = needs_of(recipe, named)
     return judge(needs, gather(recipe, needs))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from toolkit.checkpoint import hub
 from toolkit.checkpoint.source import TOKENIZER
 from toolkit.engine.bundle import CHECKPOINT, MANIFEST
-from toolkit.errors import ServerError, TrtkitError
+from toolkit.errors import CheckpointError, ServerError, TrtkitError
 from toolkit.preflight import host, nvidia
 from toolkit.preflight.known import load_known
 from toolkit.preflight.loader import probe
@@ -29,7 +29,7 @@ def gather(recipe: Recipe, needs: Needs) -> Machine:
     """Look at this machine. Starts nvidia-smi and, for a loader probe, a Python that imports TensorRT-LLM."""
     known, environment = load_known(), os.environ
     packages = {name: version_of(name) for name in (TRTLLM, *(bad.package for bad in known.packages))}
-    folder = _cached(recipe)
+    folder, unread = _cached(recipe)
     return Machine(
         python=sys.executable,
         packages=packages,
@@ -48,6 +48,8 @@ def gather(recipe: Recipe, needs: Needs) -> Machine:
         ports=_ports(recipe.serve.host, needs),
         triton=container_triton() if needs.gpu else cpu_triton(),
         probes={feature.id: probe(feature) for feature in needs.features} if packages[TRTLLM] else {},
+        unread=unread,
+        host_memory=host.memory() if needs.gpu and needs.gpu.unified else None,
     )
 
 
@@ -73,9 +75,17 @@ def container_triton() -> Part:
     return Part(found) if found else Part(problem="no tritonserver on PATH")
 
 
-def _cached(recipe: Recipe) -> Path | None:
+def _cached(recipe: Recipe) -> tuple[Path | None, Part | None]:
+    """The checkpoint's folder, and why it is not known whether the cache has one."""
     section = recipe.checkpoint
-    return section.path if section.repo is None else hub.cached(section.repo, section.revision)
+    if section.repo is None:
+        return section.path, None
+    try:
+        return hub.cached(section.repo, section.revision), None
+    except CheckpointError as error:
+        return None, Part(problem=f"{error.where}: {error.what}", fix=error.hint)
+    except OSError as error:
+        return None, Part(problem=f"{error.filename}: {error.strerror}")
 
 
 def _cache() -> Storage:

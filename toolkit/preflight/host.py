@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import resource
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
+from toolkit.checkpoint.files import sha256_file
+from toolkit.checkpoint.regular import open_regular, reading
+from toolkit.errors import CheckpointError
 from toolkit.preflight.known import HarmonyFile
-from toolkit.preflight.machine import Limits, Storage, Vocabulary
+from toolkit.preflight.machine import HostMemory, Limits, Storage, Vocabulary
 
 BASE_VARIABLE = "TIKTOKEN_ENCODINGS_BASE"
 CACHE_VARIABLE = "TIKTOKEN_RS_CACHE_DIR"
+MEMINFO = Path("/proc/meminfo")
+VOCABULARY_BYTES = 64 << 20  # far more than any vocabulary has
 
 
 def limits() -> Limits:
@@ -26,13 +33,28 @@ def _soft(kind: int) -> int | None:
 
 
 def storage(path: Path) -> Storage:
-    """The file system that ``path`` is or will be on; what it takes a file in the nearest folder tells."""
+    """The file system that ``path`` is or will be on; whether it takes a file is tried in the nearest folder.
+
+    Where a file stands in the way of a folder, that file is the place, and it takes none.
+    """
     folder = path.absolute()
-    while not _is_folder(folder) and folder != folder.parent:
+    while not _is_there(folder) and folder != folder.parent:
         folder = folder.parent
     status = os.statvfs(folder)
     total, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
     return Storage(str(folder), total, free, _takes_a_file(folder), folder.stat().st_dev)
+
+
+def memory(meminfo: Path = MEMINFO) -> HostMemory | None:
+    """``MemTotal`` and ``MemAvailable`` of /proc/meminfo (proc(5), kB of 1024 bytes)."""
+    try:
+        text = meminfo.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+([0-9]{1,15}) kB$", text, re.MULTILINE))
+    if len(found) < 2:
+        return None
+    return HostMemory(int(found["MemTotal"]) * 1024, int(found["MemAvailable"]) * 1024)
 
 
 def has_file(path: Path) -> bool:
@@ -43,11 +65,12 @@ def has_file(path: Path) -> bool:
         return False
 
 
-def _is_folder(path: Path) -> bool:
+def _is_there(path: Path) -> bool:
     try:
-        return path.is_dir()
+        path.stat()
     except OSError:
         return False
+    return True
 
 
 def _takes_a_file(folder: Path) -> bool:
@@ -67,10 +90,27 @@ def vocabulary(harmony: HarmonyFile, environment: Mapping[str, str]) -> Vocabula
     if base is not None:
         path = Path(base) / harmony.file
     else:
-        cache = environment.get(CACHE_VARIABLE) or Path(tempfile.gettempdir()) / "tiktoken-rs-cache"
+        cache = environment.get(CACHE_VARIABLE) or _temporary(environment) / "tiktoken-rs-cache"
         path = Path(cache) / hashlib.sha1(harmony.url.encode()).hexdigest()
+    state, problem = _state(path, harmony.sha256)
+    return Vocabulary(base is not None, str(path), state, problem)
+
+
+def _temporary(environment: Mapping[str, str]) -> Path:
     try:
-        good = hashlib.sha256(path.read_bytes()).hexdigest() == harmony.sha256
-    except OSError:
-        return Vocabulary(base is not None, str(path), "absent")
-    return Vocabulary(base is not None, str(path), "good" if good else "damaged")
+        return Path(tempfile.gettempdir())
+    except OSError:  # none takes a file, as in a read-only container; a file that was put there may be read
+        return Path(environment.get("TMPDIR") or "/tmp")
+
+
+def _state(path: Path, sha256: str) -> tuple[Literal["good", "absent", "damaged"], str | None]:
+    """Whether the file has this SHA-256, and what is wrong with one that has not; reads no pipe and no huge file."""
+    try:
+        with reading(path), open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            good = size <= VOCABULARY_BYTES and sha256_file(path) == sha256
+    except CheckpointError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return "absent", None
+        return "damaged", error.what
+    return ("good", None) if good else ("damaged", "is damaged: its SHA-256 is another")

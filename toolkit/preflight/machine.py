@@ -45,6 +45,14 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class HostMemory:
+    """Memory of the host in bytes; ``available`` is what programs can get without swapping."""
+
+    total: int
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Soft resource limits: locked memory and stack in bytes, open files. None means unlimited."""
 
@@ -55,11 +63,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Harmony's vocabulary file. ``base`` says whether TIKTOKEN_ENCODINGS_BASE is set; otherwise it is a download."""
+    """Harmony's vocabulary file. ``base`` says whether TIKTOKEN_ENCODINGS_BASE is set; otherwise it is a download.
+
+    ``problem`` is what is wrong with a damaged one.
+    """
 
     base: bool
     path: str
     state: Literal["good", "absent", "damaged"]
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,8 @@ class Machine:
 
     ``visible`` is CUDA_VISIBLE_DEVICES, ``cuda_installed`` CUDA_VERSION as NVIDIA's images set it. ``tokenizer`` is the
     folder that has one, ``probes`` the outcome of each loader probe by id. ``shm`` and ``cache`` are None where there
-    is no such folder.
+    is no such folder; ``unread`` is why nothing is known of what is in the cache. ``host_memory`` is None
+    where /proc/meminfo does not say.
     """
 
     python: str
@@ -105,3 +118,5 @@ class Machine:
     ports: Part
     triton: Part
     probes: Mapping[str, Probed] = field(default_factory=dict)
+    unread: Part | None = None
+    host_memory: HostMemory | None = None

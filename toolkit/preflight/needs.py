@@ -20,9 +20,10 @@ GPU_SHM = GIB
 class GpuNeeds:
     """``known`` has the SM of every GPU, ``releases`` every release that a recipe may name.
 
-    ``memory`` of a GPU and ``weights`` of the heaviest rank in bytes. ``driver`` is the oldest that works, ``shipped``
-    the one that the release's images were built with; ``image`` is TensorRT-LLM's own, ``triton_image`` the newest
-    Triton with this release.
+    ``memory`` of a GPU and ``weights`` of the heaviest rank in bytes; ``unified`` says that GPU and CPU share theirs.
+    ``driver`` is the oldest that works, ``shipped`` the one that the release's images were built with; ``image`` is
+    TensorRT-LLM's own, ``triton_image`` the newest Triton with this release. ``named`` is how the user named the
+    recipe, for commands to type.
     """
 
     release: str
@@ -37,6 +38,8 @@ class GpuNeeds:
     driver: str | None = None
     shipped: str | None = None
     weights: int | None = None
+    unified: bool = False
+    named: str = "RECIPE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Needs:
     """``gpu`` is None for the CPU runtime; ``plan`` says whether the target can load the checkpoint at all.
 
     ``shm`` in bytes; ``output_bytes`` of the bundle and ``fetch_bytes`` of a download, None if unknown. ``ports`` are
-    the fixed ones, by the names that ``serving.ports`` has.
+    the fixed ones, by the names that ``serving.ports`` has. ``named`` is how the user named the recipe.
     """
 
     plan: Finding
@@ -57,3 +60,4 @@ class Needs:
     harmony: bool = False
     features: tuple[Feature, ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict)
+    named: str = "RECIPE"

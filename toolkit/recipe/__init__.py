@@ -10,6 +10,7 @@ import json
 
 from toolkit.recipe.load import load
 from toolkit.recipe.schema import (
+    PROFILED,
     BenchSection,
     CheckpointSection,
     EngineSection,
@@ -20,6 +21,7 @@ from toolkit.recipe.schema import (
 )
 
 __all__ = [
+    "PROFILED",
     "BenchSection",
     "CheckpointSection",
     "EngineSection",

@@ -31,11 +31,14 @@ def explain(error: ValidationError, lines: Places, overrides: Places, file: str)
     message = first["msg"].removeprefix("Value error, ")
     shown = "" if first["type"] == "value_error" else f", not {shorten(repr(first.get('input')))}"
     meaning = _section(keys[:-1]).model_fields[keys[-1]].description if "pattern" in first["type"] else None
-    return RecipeError(f"{dotted}: {message[0].lower()}{message[1:]}{shown}", where=where, hint=meaning)
+    said = f"{message[0].lower()}{message[1:]}{shown}"
+    # what the recipe as a whole says wrongly has no key of its own
+    return RecipeError(f"{dotted}: {said}" if dotted else said, where=where, hint=meaning)
 
 
 def shorten(text: str) -> str:
-    """``text``, cut if it would drown the message."""
+    """``text`` on one line, cut if it would drown the message."""
+    text = text if text.isprintable() else repr(text)[1:-1]
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from toolkit.errors import RecipeError
 from toolkit.recipe.explain import explain, shorten
 from toolkit.recipe.parse import key_lines, not_yaml, parse, read_text
+from toolkit.recipe.scalars import NotARecipe
 from toolkit.recipe.schema import Recipe
 
 INPUT_PATHS = (
@@ -74,7 +75,9 @@ def _split(override: str) -> tuple[tuple[str, ...], Any, str]:
     if not equals or not all(keys):
         raise RecipeError("an override is key=value", where=place, hint="For example: --set target.gpu=b200")
     try:
-        _, value = parse(text)
+        _, value = parse(text, keys)
+    except NotARecipe as error:
+        raise RecipeError(error.what, where=place, hint=error.hint) from None
     except yaml.YAMLError:
         value = text
     return keys, value, place

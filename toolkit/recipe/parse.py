@@ -9,17 +9,12 @@ from typing import Any
 import yaml
 
 from toolkit.errors import RecipeError
+from toolkit.recipe.scalars import NotARecipe, line_of, typed
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16  # PyYAML recurses, and no recipe is nested this deep
-
-
-class NotARecipe(yaml.YAMLError):
-    """YAML that is well formed, but that no recipe needs."""
-
-    def __init__(self, what: str, hint: str, line: int) -> None:
-        super().__init__(what)
-        self.what, self.hint, self.line = what, hint, line
+TYPED = ("engine", "llm_args")
+"""The section whose scalars have YAML's types: its keys are TensorRT-LLM's, which the schema does not know."""
 
 
 def read_text(path: Path) -> str:
@@ -41,19 +36,23 @@ def read_text(path: Path) -> str:
     raise RecipeError(f"cannot read it: {reason}", where=str(path), hint="Type: trtkit recipes ls") from None
 
 
-def parse(text: str) -> tuple[yaml.Node | None, Any]:
+def parse(text: str, prefix: tuple[str, ...] = ()) -> tuple[yaml.Node | None, Any]:
     """The node tree, and the data with every scalar left as text: release 1.10 must not become 1.1.
 
-    Raises ``yaml.YAMLError``, among them ``NotARecipe`` for aliases and deep nesting.
+    In ``TYPED`` alone scalars have the types of YAML's core schema; ``prefix`` is the key path that ``text`` stands at.
+    Raises ``yaml.YAMLError``, among them ``NotARecipe`` for aliases, tags and deep nesting.
     """
     depth = 0
     for event in yaml.parse(text, Loader=yaml.BaseLoader):
         if isinstance(event, yaml.AliasEvent):
-            raise NotARecipe("aliases are not allowed in a recipe", "Write it out", _line(event))
+            raise NotARecipe("aliases are not allowed in a recipe", "Write it out", line_of(event))
+        if getattr(event, "tag", None) is not None:
+            raise NotARecipe("tags such as !!str are not allowed in a recipe", "Quote what is text", line_of(event))
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise NotARecipe(f"nested more than {MAX_DEPTH} deep", "No key of a recipe is", _line(event))
-    return yaml.compose(text, Loader=yaml.BaseLoader), _nulls(yaml.load(text, Loader=yaml.BaseLoader))
+            raise NotARecipe(f"nested more than {MAX_DEPTH} deep", "No key of a recipe is", line_of(event))
+    node = yaml.compose(text, Loader=yaml.BaseLoader)
+    return node, None if node is None else _data(node, prefix)
 
 
 def not_yaml(error: yaml.YAMLError, text: str, path: Path) -> RecipeError:
@@ -64,11 +63,6 @@ def not_yaml(error: yaml.YAMLError, text: str, path: Path) -> RecipeError:
     mark = getattr(error, "problem_mark", None)
     line = mark.line if mark is not None else text.count("\n", 0, getattr(error, "position", 0))
     return RecipeError(f"not YAML: {problem}", where=f"{path}:{line + 1}", hint="Quote text that holds : # [ ] { or }")
-
-
-def _line(event: yaml.Event) -> int:
-    """Counted from 0, as PyYAML does."""
-    return event.start_mark.line if event.start_mark is not None else 0
 
 
 def key_lines(node: yaml.Node | None, path: Path, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:
@@ -85,9 +79,15 @@ def key_lines(node: yaml.Node | None, path: Path, prefix: tuple[str, ...] = ()) 
     return lines
 
 
-def _nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nulls(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_nulls(inner) for inner in value]
-    return None if value in ("", "~", "null") else value
+def _data(node: yaml.Node, path: tuple[str, ...]) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise NotARecipe("a key is one word", "Write key: value", line_of(key))
+        return {key.value: _data(value, (*path, key.value)) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_data(item, path) for item in node.value]
+    assert isinstance(node, yaml.ScalarNode)
+    if path[: len(TYPED)] == TYPED:
+        return typed(node)
+    return None if node.value in ("", "~", "null") else node.value

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from toolkit.recipe.scalars import Dumper
+
 
 def _to_path(value: object) -> Path:
     """A path as a recipe gives it, ``~`` expanded."""
@@ -29,6 +31,17 @@ REPO_PATTERN = r"^[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*/[A-Za-z0-9_]+([.-][A-Za-z0-9
 REVISION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
 MODEL_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 Length = Annotated[int, Field(ge=1)]
+PROFILED = frozenset(
+    {
+        "max_batch_size",
+        "max_num_tokens",
+        "max_seq_len",
+        "kv_cache_dtype",
+        "kv_cache_free_gpu_memory_fraction",
+        "stream_interval",
+    }
+)
+"""Keys of the engine section that ``engine.profile`` decides where the recipe does not give them."""
 
 
 class Section(BaseModel):
@@ -115,10 +128,14 @@ class EngineSection(Section):
     kv_cache_free_gpu_memory_fraction: float = Field(0.85, gt=0, le=1, description="Share of free GPU memory for KV.")
     stream_interval: int = Field(1, ge=1, description="Tokens per streamed response.")
     profile: Literal["latency", "throughput"] | None = Field(
-        None, description="NVIDIA's tuned configuration that the other LLM arguments come from (tensorrt-llm)."
+        None,
+        description="NVIDIA's tuned configuration: LLM arguments, and the keys above that the recipe does not give "
+        "(tensorrt-llm).",
     )
     llm_args: dict[str, Any] = Field(
-        {}, description="Further LLM arguments, checked against the release; they win over all others (tensorrt-llm)."
+        {},
+        description="Further LLM arguments, checked against the release. They win over the profile's; those that "
+        "other keys stand for must say the same (tensorrt-llm).",
     )
     precision: Literal["w4a16", "w4a4"] = Field("w4a16", description="Activation precision (cpu).")
     experts: Literal["dense", "routed"] = Field(
@@ -165,13 +182,38 @@ class Recipe(Section):
     serve: ServeSection
     bench: BenchSection
 
+    @model_validator(mode="after")
+    def _what_the_cpu_runtime_has(self) -> Recipe:
+        if self.target.runtime != "cpu":
+            return self
+        usual = TargetSection(runtime="cpu")
+        asked = {
+            "target.backend": self.target.backend != usual.backend,
+            "target.weights": self.target.weights != usual.weights,
+            "target.parallel": self.target.parallel != usual.parallel,
+            "engine.profile": self.engine.profile is not None,
+            "engine.llm_args": bool(self.engine.llm_args),
+        }
+        if wrong := [key for key, is_asked in asked.items() if is_asked]:
+            raise ValueError(f"{wrong[0]} is for runtime tensorrt-llm. Leave it out, or set target.runtime")
+        return self
+
+    def to_dict(self, mode: Literal["python", "json"] = "json") -> dict[str, Any]:
+        """The resolved recipe as a file may hold it: what a profile decides is left to it, all else is written out."""
+        data = self.model_dump(mode=mode, exclude_none=True)
+        if self.engine.profile is not None:
+            for key in PROFILED - self.engine.model_fields_set:
+                del data["engine"][key]
+        data["engine"]["llm_args"] = self.engine.llm_args  # where null is a value
+        return data
+
     def absolute(self) -> Recipe:
         """The same recipe with every path absolute, to be read from any folder."""
-        return Recipe.model_validate(_absolute(self.model_dump(exclude_none=True)))
+        return Recipe.model_validate(_absolute(self.to_dict("python")))
 
     def to_yaml(self) -> str:
         """The resolved recipe as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+        return yaml.dump(self.to_dict(), Dumper=Dumper, sort_keys=False)
 
 
 def _absolute(value: Any) -> Any:

@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit.errors import PlanError
 from toolkit.trtllm.flags import Tool, check_flags
 from toolkit.trtllm.span import order
 
 CONFIG_SINCE = "1.2.0"
 PREPARE_DATASET_SINCE = "1.2.0"
+PREPARE_DATASET_SCRIPT_UNTIL = "1.3.0rc0"
+"""NVIDIA's documents name the script in benchmarks/cpp for 1.0 to 1.2; 1.2 has both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +93,31 @@ def bench(
     return _checked("trtllm-bench", release, [*line, "--streaming"] if streaming else line)
 
 
+def dataset_takes_folder(release: str) -> bool:
+    """Whether ``prepare_dataset`` can take a tokenizer from a folder: the subcommand of trtllm-bench cannot."""
+    return order(release) < order(PREPARE_DATASET_SCRIPT_UNTIL)
+
+
 def prepare_dataset(
-    release: str, model: str, output: str, *, requests: int, isl: int, osl: int, seed: int = 420
+    release: str,
+    tokenizer: str,
+    output: str,
+    *,
+    requests: int,
+    isl: int,
+    osl: int,
+    seed: int = 420,
+    is_folder: bool = False,
 ) -> Command:
     """A dataset of random tokens: ``requests`` prompts of ``isl`` tokens, each answered with ``osl``.
 
-    From 1.2 on a subcommand of trtllm-bench; before, a script in the release's source that prints the dataset.
-    Both take the tokenizer from ``model``, a Hub name; the script takes a folder, too.
+    From 1.2 on a subcommand of trtllm-bench, which takes a Hub name only (its --model must not be a folder); before,
+    and for a folder, a script in the release's source that prints the dataset. Raises ``PlanError`` for a folder where
+    ``dataset_takes_folder`` says no.
     """
+    if is_folder and not dataset_takes_folder(release):
+        what = f"the tool of {release} takes a Hub repository, not a folder"
+        raise PlanError(what, where="trtllm-bench prepare-dataset", hint="Name the repository that has the tokenizer")
     lengths = {
         "--num-requests": requests,
         "--input-mean": isl,
@@ -106,12 +126,12 @@ def prepare_dataset(
         "--output-stdev": 0,
     }
     shape = ["token-norm-dist", *_written(lengths)]
-    if order(release) < order(PREPARE_DATASET_SINCE):
+    if is_folder or order(release) < order(PREPARE_DATASET_SINCE):
         script = ["python3", "benchmarks/cpp/prepare_dataset.py"]
-        options = _written({"--tokenizer": model, "--random-seed": seed})
+        options = _written({"--tokenizer": tokenizer, "--random-seed": seed})
         return Command((*script, *options, "--stdout", *shape), stdout=output)
     options = _written({"--output": output, "--random-seed": seed})
-    line = ["trtllm-bench", "--model", model, "prepare-dataset", *options, *shape]
+    line = ["trtllm-bench", "--model", tokenizer, "prepare-dataset", *options, *shape]
     return Command(tuple(_checked("trtllm-bench", release, line)))
 
 

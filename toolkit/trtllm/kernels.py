@@ -1,4 +1,4 @@
-"""Which backend runs which weights on which SM: fused experts, dense linears, attention."""
+"""Which backend runs which weights on which SM: fused experts, dense linears, attention, quantised KV caches."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any, Literal
 
 from toolkit.trtllm.facts import Fact, Record
 
-Part = Literal["moe", "linear", "attention"]
+Part = Literal["moe", "linear", "attention", "kv"]
 Format = Literal["nvfp4", "mxfp4", "bf16", "fp8"]
 
 
 class Kernel(Record):
     """One row of the data. ``algo``: TensorRT-LLM's QuantAlgo, ``BF16`` for unquantised, else what is computed.
 
-    ``families``: empty means every family. ``format`` of the weights: None for attention.
+    ``families``: empty means every family. ``format`` of the weights, or of the KV cache: None for attention.
     ``reports``: NVIDIA/TensorRT-LLM issues and pull requests against it. ``since``: the first release known to have it.
+    ``seen``: the earliest release that the source speaks of; for older ones the fact is inferred.
     ``opt_in``: the LLM arguments that it must be asked for with; such a kernel is never chosen by itself.
     """
 
@@ -28,6 +29,7 @@ class Kernel(Record):
     status: Literal["supported", "contested"]
     reports: tuple[int, ...] = ()
     since: str | None = None
+    seen: str | None = None
     opt_in: str | None = None
     fact: Fact
 
@@ -45,8 +47,9 @@ def parse_kernels(data: Mapping[str, Any]) -> tuple[Kernel, ...]:
     return tuple(_kernel(part, row, data["checked"]) for part, rows in data["kernels"].items() for row in rows)
 
 
-def parse_notes(data: Mapping[str, Any]) -> tuple[Fact, ...]:
-    return tuple(Fact(id=id, **{"checked": data["checked"], **note}) for id, note in data["notes"].items())
+def parse_notes(entries: Mapping[str, Mapping[str, Any]], checked: str) -> tuple[Fact, ...]:
+    """Facts by id; one without its own ``checked`` date was read on that of its file."""
+    return tuple(Fact(id=id, **{"checked": checked, **entry}) for id, entry in entries.items())
 
 
 def best_first(kernels: Iterable[Kernel]) -> tuple[Kernel, ...]:

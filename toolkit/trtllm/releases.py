@@ -47,14 +47,9 @@ class Release(Accepts):
 
 
 class GptOssNvfp4(Record):
-    """What the gpt-oss NVFP4 loader builds. ``moe_backend`` maps SM version to the one backend with a kernel."""
+    """What the gpt-oss NVFP4 loader builds in BF16, and the facts about it."""
 
-    source: str
     bf16_modules: tuple[str, ...]
-    group_size: int
-    pipeline_parallel: bool
-    moe_backend: Mapping[int, str]
-    confirm: str
     facts: Mapping[str, Fact]
 
     def exclude_modules(self, layers: int) -> tuple[str, ...]:
@@ -71,10 +66,10 @@ def parse_eras(data: Mapping[str, Any]) -> tuple[Era, ...]:
     )
 
 
-def parse_gpt_oss_nvfp4(data: Mapping[str, Any], moe_backend: Mapping[int, str]) -> GptOssNvfp4:
+def parse_gpt_oss_nvfp4(data: Mapping[str, Any]) -> GptOssNvfp4:
     contract = data["gpt_oss_nvfp4"]
     facts = named_facts("gpt-oss-nvfp4", contract["facts"], data["checked"])
-    return GptOssNvfp4.model_validate({**contract, "moe_backend": moe_backend, "facts": facts})
+    return GptOssNvfp4.model_validate({**contract, "facts": facts})
 
 
 def releases_of(eras: Iterable[Era]) -> dict[str, Release]:

@@ -10,7 +10,7 @@ from toolkit.errors import PlanError
 from toolkit.trtllm.facts import Fact, Record, oldest, read
 from toolkit.trtllm.gpus import Gpu, parse_gpus
 from toolkit.trtllm.images import Image, parse_images
-from toolkit.trtllm.kernels import Format, Kernel, best_first, parse_kernels, parse_notes
+from toolkit.trtllm.kernels import Format, Kernel, Part, best_first, parse_kernels, parse_notes
 from toolkit.trtllm.releases import Era, GptOssNvfp4, Release, parse_eras, parse_gpt_oss_nvfp4, releases_of, spans
 
 
@@ -59,7 +59,7 @@ class Targets(Record):
 
     def gpu(self, name: str) -> Gpu:
         if name not in self.gpus:
-            near = difflib.get_close_matches(name.lower(), self.gpus, n=1)
+            near = difflib.get_close_matches(name.lower(), self.gpus, n=1, cutoff=0.8)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(self.gpus)}"
             raise PlanError(f"unknown GPU {name!r}", where="target.gpu", hint=hint)
         return self.gpus[name]
@@ -93,40 +93,61 @@ class Targets(Record):
 
         ``release`` None: as of the newest. ``opt_in`` adds backends that run only when asked for by LLM arguments.
         """
-        found = (kernel for kernel in self.kernels if kernel.runs("moe", family, format, sm))
-        return best_first(kernel for kernel in found if self._available(kernel, release, opt_in))
+        asked = self.opt_in_kernels("moe", family, format, sm) if opt_in else ()
+        return (*self._kernels("moe", family, format, sm, release), *(k for k in asked if self._has(release, k)))
 
-    def linear_kernel(
-        self, format: Format, sm: int, release: str | None = None, *, opt_in: bool = False
-    ) -> Kernel | None:
+    def linear_kernel(self, format: Format, sm: int, release: str | None = None) -> Kernel | None:
         """What runs dense linears (attention projections, MLP, lm_head) with weights in ``format``."""
-        found = (kernel for kernel in self.kernels if kernel.runs("linear", None, format, sm))
-        return next(iter(best_first(k for k in found if self._available(k, release, opt_in))), None)
+        return next(iter(self._kernels("linear", None, format, sm, release)), None)
 
     def attention_kernel(self, family: str, sm: int, release: str | None = None) -> Kernel | None:
         """What runs attention of ``family``: gpt-oss needs attention sinks."""
-        found = (kernel for kernel in self.kernels if kernel.runs("attention", family, None, sm))
-        return next(iter(best_first(k for k in found if self._available(k, release, False))), None)
+        return next(iter(self._kernels("attention", family, None, sm, release)), None)
 
-    def _available(self, kernel: Kernel, release: str | None, opt_in: bool) -> bool:
-        if kernel.opt_in is not None and not opt_in:
-            return False
-        if kernel.since is None or release is None:
-            return True
-        order = list(self.releases)
-        return order.index(kernel.since) <= order.index(self.release(release).name)
+    def kv_kernel(self, family: str, dtype: Format, sm: int, release: str | None = None) -> Kernel | None:
+        """What runs attention of ``family`` over a quantised KV cache."""
+        return next(iter(self._kernels("kv", family, dtype, sm, release)), None)
+
+    def opt_in_kernels(self, part: Part, family: str, format: Format, sm: int) -> tuple[Kernel, ...]:
+        """Kernels that run only when LLM arguments ask for them, in any release."""
+        return tuple(kernel for kernel in self.kernels if kernel.opt_in and kernel.runs(part, family, format, sm))
+
+    def kernel_fact(self, kernel: Kernel, release: str) -> Fact:
+        """The fact of ``kernel``, only inferred for a release older than those that its source speaks of."""
+        if kernel.seen is None or not self._is_older(release, kernel.seen) or kernel.fact.status != "verified":
+            return kernel.fact
+        statement = f"{kernel.fact.statement} Read of {kernel.seen}; that {release} does the same is inferred."
+        return kernel.fact.model_copy(update={"statement": statement, "status": "inferred"})
+
+    def _kernels(
+        self, part: Part, family: str | None, format: Format | None, sm: int, release: str | None
+    ) -> tuple[Kernel, ...]:
+        found = (kernel for kernel in self.kernels if kernel.runs(part, family, format, sm) and kernel.opt_in is None)
+        return best_first(kernel for kernel in found if self._has(release, kernel))
+
+    def _has(self, release: str | None, kernel: Kernel) -> bool:
+        return kernel.since is None or release is None or not self._is_older(release, kernel.since)
+
+    def _is_older(self, release: str, than: str) -> bool:
+        return self._order[self.release(release).name] < self._order[than]
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        return {name: position for position, name in enumerate(self.releases)}
 
 
 @cache
 def load_targets() -> Targets:
-    releases, kernel_data = read("releases"), read("kernels")
-    eras, kernels = parse_eras(releases), parse_kernels(kernel_data)
-    nvfp4 = [kernel for kernel in kernels if "gpt-oss" in kernel.families and kernel.format == "nvfp4"]
+    releases, kernel_data, rules = read("releases"), read("kernels"), read("rules")
+    eras = parse_eras(releases)
     return Targets(
         eras=eras,
-        gpt_oss_nvfp4=parse_gpt_oss_nvfp4(releases, {sm: kernel.backend for kernel in nvfp4 for sm in kernel.sm}),
+        gpt_oss_nvfp4=parse_gpt_oss_nvfp4(releases),
         gpus=parse_gpus(read("gpus")),
-        kernels=kernels,
-        notes=parse_notes(kernel_data),
+        kernels=parse_kernels(kernel_data),
+        notes=(
+            *parse_notes(kernel_data["notes"], kernel_data["checked"]),
+            *parse_notes(rules["rules"], rules["checked"]),
+        ),
         images=parse_images(read("images"), releases_of(eras)),
     )

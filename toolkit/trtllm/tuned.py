@@ -15,6 +15,7 @@ Profile = Literal["latency", "throughput"]
 Weights = Literal["nvfp4", "mxfp4", "bf16", "fp8"]
 
 PARALLEL = {"tensor_parallel_size", "moe_expert_parallel_size", "enable_attention_dp"}
+DP_SECTION = "attention_dp_config"
 TOP_LEVEL_FRACTION = "kv_cache_free_gpu_memory_fraction"
 
 
@@ -69,12 +70,19 @@ def entries() -> tuple[Entry, ...]:
 
 
 def find(
-    family: str, model: str, sm: int, profile: Profile, *, weights: str | None = None, tp: int | None = None
+    family: str,
+    model: str,
+    sm: int,
+    profile: Profile,
+    *,
+    weights: str | None = None,
+    tp: int | None = None,
+    attention_dp: bool | None = None,
 ) -> Tuned | None:
     """The configuration that fits best, or None where NVIDIA published none for that family, GPU and profile.
 
-    With ``weights`` only those whose kernels take that format. One of another size of the family, or of another
-    tensor parallel size, is taken where there is no nearer one, and ``note`` says so.
+    With ``weights`` only those whose kernels take that format. One of another size of the family, of another tensor
+    parallel size, or with the other kind of attention, is taken where there is no nearer one, and ``note`` says so.
     """
     fits = [
         entry
@@ -86,23 +94,35 @@ def find(
     if not fits:
         return None
     # min is stable: the order of the file decides among equals
-    best = min(fits, key=lambda entry: (entry.model != model, tp is not None and entry.parallel.tp != tp))
-    return _tuned(best, "; ".join(_differences(best, model, weights, tp)))
+    best = min(
+        fits,
+        key=lambda entry: (
+            entry.model != model,
+            tp not in (None, entry.parallel.tp),
+            attention_dp not in (None, entry.parallel.attention_dp),
+        ),
+    )
+    return _tuned(best, "; ".join(_differences(best, model, weights, tp, attention_dp)), attention_dp)
 
 
-def _differences(entry: Entry, model: str, weights: str | None, tp: int | None) -> Iterable[str]:
+def _differences(
+    entry: Entry, model: str, weights: str | None, tp: int | None, attention_dp: bool | None
+) -> Iterable[str]:
     if entry.model != model:
         yield f"published for {entry.model}"
     if weights is not None and weights != entry.weights:
         yield f"tuned with {entry.weights.upper()} weights, not {weights.upper()}"
     if tp is not None and tp != entry.parallel.tp:
         yield f"published for tensor parallel size {entry.parallel.tp}"
+    if attention_dp not in (None, entry.parallel.attention_dp):
+        yield f"published {'with' if entry.parallel.attention_dp else 'without'} attention DP"
     if entry.isl is not None:
         yield f"for {entry.isl} tokens in, {entry.osl} out at concurrency {entry.concurrency}"
 
 
-def _tuned(entry: Entry, note: str) -> Tuned:
-    args = {key: value for key, value in entry.args.items() if key not in PARALLEL | {"env_overrides"}}
+def _tuned(entry: Entry, note: str, attention_dp: bool | None) -> Tuned:
+    left_out = PARALLEL | {"env_overrides"} | ({DP_SECTION} if attention_dp is False else set())
+    args = {key: value for key, value in entry.args.items() if key not in left_out}
     if TOP_LEVEL_FRACTION in args:
         fraction = args.pop(TOP_LEVEL_FRACTION)
         args["kv_cache_config"] = {**args.get("kv_cache_config", {}), "free_gpu_memory_fraction": fraction}
