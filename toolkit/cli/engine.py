@@ -47,7 +47,8 @@ def command(
 
     A build that was interrupted goes on where it stopped; one with nothing changed does nothing. Exits with 1 when the
     target cannot load the checkpoint, with --dry-run as well, and when the weights would have to be downloaded first:
-    nothing large is fetched without --fetch. With --check no recipe, source or network is needed.
+    nothing large is fetched without --fetch, and nothing for a plan that cannot be built. With --check no recipe,
+    source or network is needed.
 
     \b
     Example:

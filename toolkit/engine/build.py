@@ -124,7 +124,7 @@ class _Build:
     ) -> None:
         self.recipe, self.plan, self.sources, self.places = recipe, plan, sources, places
         self.progress, self.workers, self.lock = progress, workers, lock
-        self.identity = Identity.of(recipe, plan, sources)
+        self.identity = Identity.of(recipe, plan, sources.main.checkpoint)
         self.command = EngineCommand.of(plan, recipe.engine.output)
         self.journal = Journal(weights=self.identity.weights)
         self.sizes = {shard.file: planned_size(shard, sources) for shard in plan.shards}
@@ -280,9 +280,9 @@ class _Build:
     def _write_manifest(self) -> None:
         """Last of all, and only of sources that are still those that were read."""
         content = manifest_of(self.recipe, self.plan, self.sources, self.identity, self.journal, self.places.partial)
-        if Identity.of(self.recipe, self.plan, self.sources) != self.identity:
-            where = str(self.sources.main.checkpoint.folder)
-            raise BundleError("the source changed while it was read", where=where, hint="Build again")
+        source = self.sources.main.checkpoint
+        if Identity.of(self.recipe, self.plan, source) != self.identity:
+            raise BundleError("the source changed while it was read", where=str(source.folder), hint="Build again")
         write_atomic(self.places.partial / MANIFEST, json_bytes(content))
 
     def _swap(self) -> None:

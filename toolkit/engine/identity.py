@@ -14,7 +14,6 @@ from typing import Any
 
 from toolkit.checkpoint.files import sha256_file
 from toolkit.checkpoint.source import Checkpoint
-from toolkit.engine.reader import Sources
 from toolkit.plan.types import Copy, Plan
 from toolkit.recipe import Recipe
 
@@ -27,15 +26,15 @@ class Identity:
     whole: str
 
     @classmethod
-    def of(cls, recipe: Recipe, plan: Plan, sources: Sources) -> Identity:
-        source = sources.main.checkpoint
-        made_of: dict[str, Any] = {
-            "shards": [asdict(shard) for shard in plan.shards],
-            "source": _stats(source),
-        }
-        if sources.borrowed:
-            made_of["borrowed"] = {name: _stats(reader.checkpoint) for name, reader in sources.borrowed.items()}
-        weights = _digest(made_of)
+    def of(cls, recipe: Recipe, plan: Plan, source: Checkpoint) -> Identity:
+        stats = {name: source.path(name).stat() for name in source.shards}
+        weights = _digest(
+            {
+                "shards": [asdict(shard) for shard in plan.shards],
+                "source": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
+                "borrowed": _borrowed(recipe, plan),
+            }
+        )
         whole = _digest(
             {
                 "weights": weights,
@@ -49,17 +48,25 @@ class Identity:
         return cls(weights, whole)
 
 
-def _stats(checkpoint: Checkpoint) -> dict[str, list[int]]:
-    stats = {name: checkpoint.path(name).stat() for name in checkpoint.shards}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
-
-
 def origin(copy: Copy, recipe: Recipe, source: Checkpoint) -> Path:
     """Where a copied file comes from."""
     if copy.origin == "checkpoint":
         return source.path(copy.file)
     assert recipe.checkpoint.tokenizer is not None
     return recipe.checkpoint.tokenizer / copy.file
+
+
+def _borrowed(recipe: Recipe, plan: Plan) -> dict[str, dict[str, list[int]]]:
+    """Size and time of the shards that tensors are taken from, by the recipe's key."""
+    origins = {action.origin for action in plan.actions if action.origin is not None}
+    folders: dict[str, Path] = {origin: getattr(recipe.checkpoint, origin) for origin in sorted(origins)}
+    return {
+        origin: {
+            path.name: [(stat := path.stat()).st_size, stat.st_mtime_ns]
+            for path in sorted(folder.glob("*.safetensors"))
+        }
+        for origin, folder in folders.items()
+    }
 
 
 def _digest(value: Any) -> str:
