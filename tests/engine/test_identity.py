@@ -10,7 +10,6 @@ import numpy as np
 from tests.inspection.variants import GPT_OSS, made
 from tests.plan.cases import B200, cpu_recipe
 from toolkit.engine.identity import Identity
-from toolkit.engine.reader import Sources
 from toolkit.models.layout import Layout
 from toolkit.plan.source import open_planned
 from toolkit.recipe import Recipe
@@ -18,9 +17,8 @@ from toolkit.recipe import Recipe
 
 def identity(recipe: Recipe) -> Identity:
     source, plan = open_planned(recipe)
-    origins = {action.origin for action in plan.actions if action.origin is not None}
-    with source, Sources.of(recipe, source, origins) as sources:
-        return Identity.of(recipe, plan, sources)
+    with source:
+        return Identity.of(recipe, plan, source)
 
 
 def stamp(folder: Path, seconds: int) -> None:
