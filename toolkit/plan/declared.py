@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from toolkit.checkpoint.census import Census
+from toolkit.inspection.declared import MIXED, algorithm, inline_config
 from toolkit.inspection.layout_checks import WEIGHT_ONLY
 from toolkit.models.layout import Format, Layout
 from toolkit.numerics import nvfp4
@@ -13,9 +14,7 @@ from toolkit.plan.types import Refusal
 from toolkit.trtllm import Release
 
 ALGOS: Mapping[Format, str] = {"nvfp4": "NVFP4", "mxfp4": "MXFP4", "fp8": "FP8"}
-MIXED = "MIXED_PRECISION"
 QUANTISE = "Quantise the BF16 model with ModelOpt first: hf_ptq.py --qformat nvfp4"
-_NOTHING = ("", "MODELOPT", "NONE", "NO_QUANT")
 
 
 def algo_of(layout: Layout) -> str | None:
@@ -26,8 +25,7 @@ def algo_of(layout: Layout) -> str | None:
 
 def said(census: Census) -> str | None:
     """``quant_algo`` as the JSON has it, upper case; None where it names none."""
-    algo = ((census.quant.algo if census.quant else None) or "").upper()
-    return None if algo in _NOTHING else algo
+    return algorithm(census) or None
 
 
 def agrees(census: Census, stored: Layout) -> bool:
@@ -40,9 +38,7 @@ def agrees(census: Census, stored: Layout) -> bool:
 
 def is_recognised(census: Census) -> bool:
     """Whether releases that read ``quantization_config`` take it for ModelOpt's (fact ``inline-recognised``)."""
-    inline = census.config.get("quantization_config")
-    if not isinstance(inline, Mapping):
-        return False
+    inline = inline_config(census)
     method, producer = inline.get("quant_method"), inline.get("producer")
     by_modelopt = isinstance(producer, Mapping) and producer.get("name") == "modelopt"
     return by_modelopt or str(method).startswith("modelopt") or method == "nvfp4"

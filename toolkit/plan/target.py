@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from toolkit.checkpoint.source import CONFIG, INDEX, QUANT_CONFIG
+from toolkit.inspection.declared import MIXED
 from toolkit.models.layout import Format, Layout
 from toolkit.models.sharding import Weights
 from toolkit.plan import backend, compiled, launch, llm_args, memory, rewrite, words
 from toolkit.plan.cite import cite
-from toolkit.plan.declared import MIXED, agrees, algo_of, is_unread, kv_algo, refuse, said
+from toolkit.plan.declared import agrees, algo_of, is_unread, kv_algo, refuse, said
 from toolkit.plan.excludes import corrected
 from toolkit.plan.jsonfiles import JsonFiles, rewritten
 from toolkit.plan.model import Model
