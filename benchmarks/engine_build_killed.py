@@ -1,8 +1,8 @@
 """A build of some GB that is killed at random moments and meets a full disk, and ends verified all the same.
 
-    PYTHONPATH=. python benchmarks/build_killed.py
+    PYTHONPATH=. python benchmarks/engine_build_killed.py
 
-Generates the checkpoint of ``build.py`` and builds its MXFP4 bundle: once with a limit on the size of files that stands
+Generates the checkpoint of ``engine_build.py`` and builds its MXFP4 bundle: once with a limit on the size of files that stands
 for a full disk, which must end in one line; then killed with SIGKILL ``--kills`` times, each after a random part of an
 undisturbed build's time. No kill may leave a bundle that does not check, and what was finished must be taken over. The
 last build is left alone, its bundle checked and compared file by file with that of the undisturbed one.
@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from build import ROOT, command, generate
+from engine_build import ROOT, command, generate
 
 from toolkit.engine.bundle import Bundle
 

@@ -3,7 +3,7 @@
 The checkpoint has ``--layers`` layers (two are 3.7 GB) in shards of one layer, quantised attention and experts as
 ModelOpt 0.37 writes them: codes uniform, block scales as normal weights give them. From the checkout:
 
-    PYTHONPATH=. python benchmarks/build.py
+    PYTHONPATH=. python benchmarks/engine_build.py
 
 Each side runs in a process of its own, in turn, ``--repeats`` times; the output is removed and the disk synced before
 each. Sources are in the page cache on both sides: nothing is dropped from it, which would need root, and a cold disk
