@@ -2,10 +2,11 @@
 
     PYTHONPATH=. python benchmarks/engine_build_killed.py
 
-Generates the checkpoint of ``engine_build.py`` and builds its MXFP4 bundle: once with a limit on the size of files that
-stands for a full disk, which must end in one line; then killed with SIGKILL ``--kills`` times, each after a random part of an
-undisturbed build's time. No kill may leave a bundle that does not check, and what was finished must be taken over. The
-last build is left alone, its bundle checked and compared file by file with that of the undisturbed one.
+Generates the checkpoint of ``engine_build.py`` and builds its MXFP4 bundle: once with a limit on the size of files
+that stands for a full disk, which must end in one line; then killed with SIGKILL ``--kills`` times, each after a
+random part of an undisturbed build's time. No kill may leave a bundle that does not check, and what was finished must
+be taken over. The last build is left alone, its bundle checked and compared file by file with that of the undisturbed
+one.
 """
 
 from __future__ import annotations
