@@ -7,7 +7,7 @@ events into text deltas and watches for stop strings.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -42,11 +42,15 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One generation. ``request_id`` is unique among the engine's live requests."""
+    """One generation. ``request_id`` is unique among the engine's live requests.
+
+    Without ``streaming`` the caller reads only the whole: the engine may give all tokens in one event.
+    """
 
     request_id: str
     prompt_ids: tuple[int, ...]
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    streaming: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,35 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class PerfMetrics:
+    """What the runtime measured of one request; None where it does not. Times are nanoseconds of a monotonic clock.
+
+    The KV counts are of blocks of the paged cache; ``kv_hit_rate`` is reused over reused and missed ones. The last
+    three are of speculative decoding.
+    """
+
+    arrival_ns: int | None = None
+    first_scheduled_ns: int | None = None
+    first_token_ns: int | None = None
+    last_token_ns: int | None = None
+    kv_reused_blocks: int | None = None
+    kv_missed_blocks: int | None = None
+    kv_new_blocks: int | None = None
+    kv_total_blocks: int | None = None
+    kv_hit_rate: float | None = None
+    acceptance_rate: float | None = None
+    accepted_draft_tokens: int | None = None
+    draft_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """New tokens of one request; the last event carries ``finish_reason``.
 
     ``token_ids`` are the new tokens only. An end or stop token is part of them. ``stop_token_id`` names the token that
-    ended a ``stop``. ``time_ns`` is ``time.monotonic_ns()`` when the step that made the tokens ended.
+    ended a ``stop``. ``time_ns`` is ``time.monotonic_ns()`` when the step that made the tokens ended. With the last
+    event come ``cached_tokens``, the prompt's tokens whose keys and values were there already (None: the runtime does
+    not say), and ``perf``.
     """
 
     token_ids: tuple[int, ...]
@@ -74,6 +102,8 @@ class Event:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     stop_token_id: int | None = None
+    cached_tokens: int | None = None
+    perf: PerfMetrics | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +111,8 @@ class Stats:
     """A snapshot of the engine. Counts are since start; ``slots`` is the largest batch.
 
     ``finished`` ended by themselves; ``cancelled`` were ended by the caller, which is also how ``toolkit.engine.text``
-    ends one at a stop string; ``failed`` ended with an error of their own.
+    ends one at a stop string; ``failed`` ended with an error of their own. ``extra`` holds gauges of the runtime's own
+    by name (lower case, digits and underscores).
     """
 
     running: int
@@ -95,6 +126,7 @@ class Stats:
     finished: int
     cancelled: int
     failed: int = 0
+    extra: Mapping[str, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):
