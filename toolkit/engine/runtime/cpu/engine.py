@@ -19,11 +19,11 @@ from toolkit.engine.runtime.cpu.batch import F32
 from toolkit.engine.runtime.cpu.blas import set_threads
 from toolkit.engine.runtime.cpu.model import Model
 from toolkit.engine.runtime.cpu.scheduler import Failure, Outcome, Scheduler, Sequence, Step
-from toolkit.engine.runtime.cpu.stream import EventStream, Mailbox
 from toolkit.engine.runtime.cpu.weights import ExpertStorage, Precision, load_weights, read_config
 from toolkit.engine.runtime.end_tokens import read_eos_ids
 from toolkit.engine.runtime.protocol import Event, Request, Stats
 from toolkit.engine.runtime.sampling import Sampler, validate
+from toolkit.engine.runtime.stream import EventStream, Mailbox
 from toolkit.errors import EngineDeadError, EngineError, RequestError
 
 
