@@ -10,7 +10,7 @@ from pathlib import Path
 import tokenizers
 
 from toolkit.engine.runtime.end_tokens import read_eos_ids
-from toolkit.engine.runtime.protocol import Engine, FinishReason, Request, TokenLogprob
+from toolkit.engine.runtime.protocol import Engine, FinishReason, PerfMetrics, Request, TokenLogprob
 from toolkit.errors import CheckpointError, RequestError
 
 REPLACEMENT = "�"  # what a byte sequence that is not UTF-8 decodes to
@@ -127,7 +127,8 @@ def _check_stop(stop: Sequence[str]) -> None:
 class TextEvent:
     """New text of one request and the tokens of the step behind it; counts are running totals.
 
-    ``stop_reason`` is the stop string, or the end token's id, of a ``stop``.
+    ``stop_reason`` is the stop string, or the end token's id, of a ``stop``. ``time_ns`` is the engine's time of the
+    newest token. ``cached_tokens`` and ``perf`` come with the engine's last event, for which a stop string does not wait.
     """
 
     text: str
@@ -137,6 +138,9 @@ class TextEvent:
     stop_reason: str | int | None
     prompt_tokens: int
     output_tokens: int
+    time_ns: int = 0
+    cached_tokens: int | None = None
+    perf: PerfMetrics | None = None
 
 
 async def generate_text(
@@ -161,10 +165,10 @@ async def generate_text(
             output_tokens += len(event.token_ids)
             spoken = event.token_ids if event.stop_token_id is None else event.token_ids[:-1]
             text = stream.push(spoken, watch=output_tokens > request.sampling.min_tokens)
-            if event.finish_reason is not None:
+            ended = event.finish_reason is not None
+            if ended:
                 text += stream.finish()
             reason: FinishReason | None = "stop" if stream.stopped is not None else event.finish_reason
-            ended = event.finish_reason is not None
             yield TextEvent(
                 text,
                 event.token_ids,
@@ -173,6 +177,9 @@ async def generate_text(
                 stream.stopped if stream.stopped is not None else event.stop_token_id,
                 len(request.prompt_ids),
                 output_tokens,
+                event.time_ns,
+                event.cached_tokens,
+                event.perf,
             )
             if reason is not None:
                 return

@@ -21,7 +21,7 @@ from toolkit.engine.runtime.cpu.model import Model
 from toolkit.engine.runtime.cpu.scheduler import Failure, Outcome, Scheduler, Sequence, Step
 from toolkit.engine.runtime.cpu.weights import ExpertStorage, Precision, load_weights, read_config
 from toolkit.engine.runtime.end_tokens import read_eos_ids
-from toolkit.engine.runtime.protocol import Event, Request, Stats
+from toolkit.engine.runtime.protocol import Event, PerfMetrics, Request, Stats
 from toolkit.engine.runtime.sampling import Sampler, validate
 from toolkit.engine.runtime.stream import EventStream, Mailbox
 from toolkit.errors import EngineDeadError, EngineError, RequestError
@@ -173,9 +173,20 @@ class CpuEngine:
 
     def _report(self, outcome: Outcome, now: int) -> None:
         self._count(generated_tokens=1)
-        stopped = outcome.token if outcome.finish_reason == "stop" else None
-        logprobs = () if outcome.logprob is None else (outcome.logprob,)
-        event = Event((outcome.token,), now, logprobs, outcome.finish_reason, stopped)
+        sequence, logprobs = outcome.sequence, () if outcome.logprob is None else (outcome.logprob,)
+        if sequence.first_token_ns is None:
+            sequence.first_token_ns = now
+        event = Event((outcome.token,), now, logprobs)
+        if outcome.finish_reason is not None:
+            stopped = outcome.token if outcome.finish_reason == "stop" else None
+            # the cache of a slot starts empty with every request
+            event = replace(
+                event,
+                finish_reason=outcome.finish_reason,
+                stop_token_id=stopped,
+                cached_tokens=0,
+                perf=_measured(sequence, now),
+            )
         if not self._mailboxes[outcome.sequence].post(event):
             self._cancelled.add(outcome.sequence)
         if outcome.finish_reason is not None:
@@ -215,3 +226,8 @@ class CpuEngine:
                 mailbox.post(type(ended)(ended.what))
             self._live.clear()
             self._mailboxes.clear()
+
+
+def _measured(sequence: Sequence, now: int) -> PerfMetrics:
+    """There are no paged blocks and no drafts to count."""
+    return PerfMetrics(sequence.arrival_ns, sequence.scheduled_ns, sequence.first_token_ns, now)
