@@ -24,12 +24,22 @@ from toolkit.checkpoint.files import sha256_file, write_atomic
 from toolkit.checkpoint.regular import open_regular, reading
 from toolkit.errors import ChatError, CheckpointError
 
-FILE = "o200k_base.tiktoken"
-URL = f"https://openaipublic.blob.core.windows.net/encodings/{FILE}"
-SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
+
+@dataclass(frozen=True, slots=True)
+class File:
+    name: str
+    url: str
+    sha256: str
+
+
+O200K = File(
+    "o200k_base.tiktoken",
+    "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken",
+    "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
+)
 BASE_VARIABLE = "TIKTOKEN_ENCODINGS_BASE"
 DOWNLOADS_VARIABLE = "TIKTOKEN_RS_CACHE_DIR"
-GET = f"Type: curl -fLO {URL}, put it into a folder and set {BASE_VARIABLE} to it"
+GET = f"Type: curl -fLO {O200K.url}, put it into a folder and set {BASE_VARIABLE} to it"
 MARKERS = {"<|channel|>": 200005, "<|message|>": 200008}
 MAX_BYTES = 64 << 20  # far more than the vocabulary has, and twice what gpt-oss's tokenizer.json has
 
@@ -47,8 +57,8 @@ class Place:
 def find(environment: Mapping[str, str] = os.environ) -> Place | None:
     """The first whole file of: the folder that the environment names, trtkit's cache, openai-harmony's download."""
     base = environment.get(BASE_VARIABLE)
-    places = [Place(Path(base) / FILE, "base")] if base else []
-    places += [Place(cache_folder(environment) / FILE, "cache"), Place(_download(environment), "download")]
+    places = [Place(Path(base) / O200K.name, "base")] if base else []
+    places += [Place(cache_folder(environment) / O200K.name, "cache"), Place(download(environment), "download")]
     return next((place for place in places if is_whole(place.path)), None)
 
 
@@ -63,7 +73,7 @@ def is_whole(path: Path) -> bool:
     try:
         with reading(path), open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            return size <= MAX_BYTES and sha256_file(path) == SHA256
+            return size <= MAX_BYTES and sha256_file(path) == O200K.sha256
     except CheckpointError:
         return False
 
@@ -83,8 +93,8 @@ def rebuild(tokenizer: Mapping[str, Any], where: str) -> bytes:
         data = b"".join(b"%s %d\n" % (base64.b64encode(_bytes_of(text)), rank) for rank, text in ranks)
     except (KeyError, TypeError, AttributeError):
         raise ChatError("has no byte-level vocabulary", where=where, hint=GET) from None
-    if hashlib.sha256(data).hexdigest() != SHA256:
-        what = f"has Harmony's markers, but its vocabulary is not {FILE} (another SHA-256)"
+    if hashlib.sha256(data).hexdigest() != O200K.sha256:
+        what = f"has Harmony's markers, but its vocabulary is not {O200K.name} (another SHA-256)"
         raise ChatError(what, where=where, hint="Use the tokenizer.json that came with the gpt-oss checkpoint")
     return data
 
@@ -104,10 +114,10 @@ def provided(tokenizer: Mapping[str, Any], where: str, environment: Mapping[str,
         folder = cache_folder(environment)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(folder / FILE, data)
+            write_atomic(folder / O200K.name, data)
         except OSError:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trtkit-harmony-")))
-            (folder / FILE).write_bytes(data)
+            (folder / O200K.name).write_bytes(data)
         yield folder
 
 
@@ -124,13 +134,13 @@ def read_tokenizer(path: Path) -> dict[str, Any]:
     return value
 
 
-def _download(environment: Mapping[str, str]) -> Path:
+def download(environment: Mapping[str, str] = os.environ, file: File = O200K) -> Path:
     """Where openai-harmony keeps what it downloads: named by the SHA-1 of the URL."""
     try:
         above = environment.get(DOWNLOADS_VARIABLE) or Path(tempfile.gettempdir()) / "tiktoken-rs-cache"
     except OSError:  # none takes a file, as in a read-only container; a file that was put there may be read
         above = Path(environment.get("TMPDIR") or "/tmp") / "tiktoken-rs-cache"
-    return Path(above) / hashlib.sha1(URL.encode()).hexdigest()
+    return Path(above) / hashlib.sha1(file.url.encode()).hexdigest()
 
 
 def _byte_alphabet() -> dict[str, int]:
