@@ -63,6 +63,7 @@ class TrtllmEngine:
         self._gauges = Gauges(llm, STATS_S)
         self._workers = worker_pids(os.getpid())
         self._closing = threading.Event()
+        self._closes = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._threads = [
             threading.Thread(target=self._loop.run_forever, name="trtkit-trtllm", daemon=True),
@@ -116,10 +117,13 @@ class TrtllmEngine:
         return self._ledger.stats(self._gauges.report)
 
     def close(self) -> None:
-        if self._closing.is_set():
-            return
-        self._closing.set()
-        self._ledger.end(EngineError("the engine was closed"))
+        with self._closes:
+            if not self._closing.is_set():
+                self._ledger.end(EngineError("the engine was closed"))
+                self._closing.set()
+                self._take_down()
+
+    def _take_down(self) -> None:
         shutdown = threading.Thread(target=self._shut_down, name="trtkit-trtllm-shutdown", daemon=True)
         shutdown.start()
         shutdown.join(SHUTDOWN_S)
