@@ -54,6 +54,8 @@ class HarmonyParser:
     def _one(self, token: int) -> list[ChatDelta]:
         if token in self._ends or token == self._start:
             return self._close()
+        if not 0 <= token <= LAST_ID:
+            return self._content.unknown() if self._content is not None else []
         if self._content is not None:
             if token != self._channel:
                 return self._content.push(token)
@@ -123,7 +125,7 @@ class HarmonyParser:
         return _known(channel or ""), recipient, ""
 
     def _decode(self, tokens: list[int]) -> str:
-        return str(self._encoding.decode([token for token in tokens if 0 <= token <= LAST_ID]))
+        return str(self._encoding.decode(tokens))
 
 
 class _Content:
@@ -139,12 +141,14 @@ class _Content:
             self._parser.process(token)
 
     def push(self, token: int) -> list[ChatDelta]:
-        if not 0 <= token <= LAST_ID:
-            return self._delta(REPLACEMENT)
         self._parser.process(token)
         text = self._parser.last_content_delta or ""
         self._length += len(text)
         return self._delta(text)
+
+    def unknown(self) -> list[ChatDelta]:
+        """The place of an id that is no token."""
+        return self._delta(REPLACEMENT)
 
     def finish(self) -> list[ChatDelta]:
         """Bytes that never became a character."""

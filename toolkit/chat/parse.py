@@ -71,7 +71,8 @@ def _object(data: bytes, where: str, shift: int = 0) -> dict[str, Any]:
         if error.byte is None:
             raise ChatError(f"is {error.reason}", where=where) from None
         line = data.count(b"\n", 0, error.byte) + 1
-        raise ChatError(f"is {error.reason}, byte {max(error.byte + shift, 0)}", where=f"{where}:{line}") from None
+        place = f"{where}:{line}" if b"\n" in data else where
+        raise ChatError(f"is {error.reason}, byte {max(error.byte + shift, 0)}", where=place) from None
 
 
 def _validated(adapter: TypeAdapter[T], value: Any, where: str, under: str = "") -> T:
