@@ -65,9 +65,11 @@ def version_of(package: str) -> str | None:
 
 
 def cpu_triton() -> Part:
-    """The Triton of the PyPI wheel."""
+    """The Triton that a CPU bundle is served with: a container's, or that of the PyPI wheel."""
     try:
-        return Part(f"nvidia-pytriton {version_of('nvidia-pytriton')} at {triton.find().folder}")
+        found = triton.find()
+        name = "Triton" if found.stub is None else f"nvidia-pytriton {version_of('nvidia-pytriton')}"
+        return Part(f"{name} at {found.folder}")
     except TrtkitError as error:
         return Part(problem=f"{error.where}: {error.what}" if error.where else error.what, fix=error.hint)
 
