@@ -91,6 +91,7 @@ def test_names_of_the_ensemble() -> None:
         echo=False,
         skip_special_tokens=False,
         cumulative_text=True,
+        token_logprobs=True,
         returns=frozenset({"output_log_probs"}),
     )
 

@@ -83,7 +83,9 @@ def test_each_response_says_when_the_engine_made_its_newest_token() -> None:
 
 def test_last_response_in_the_declared_datatypes() -> None:
     perf = PerfMetrics(2**40, 2**40 + 1, 2**40 + 2, 2**40 + 3, 4, 5, 6, 7, 0.5, 0.25, 8, 9)
-    reply = Reply(inputs(sampling=SamplingParams(logprobs=1), returns=EVERYTHING, perf_metrics=True))
+    reply = Reply(
+        inputs(sampling=SamplingParams(logprobs=1), returns=EVERYTHING, token_logprobs=True, perf_metrics=True)
+    )
     last = event(
         "ab",
         1,

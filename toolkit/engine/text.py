@@ -128,7 +128,7 @@ class TextEvent:
     """New text of one request and the tokens of the step behind it; counts are running totals.
 
     ``stop_reason`` is the stop string, or the end token's id, of a ``stop``. ``time_ns`` is the engine's time of the
-    newest token. ``cached_tokens`` and ``perf`` come with the engine's last event, for which a stop string does not wait.
+    newest token. ``cached_tokens`` and ``perf`` come with the engine's last event; a stop string does not wait for it.
     """
 
     text: str

@@ -37,6 +37,7 @@ class Inputs:
     echo: bool = True
     skip_special_tokens: bool = True
     cumulative_text: bool = False
+    token_logprobs: bool = False
     perf_metrics: bool = False
     returns: frozenset[str] = frozenset()
     cancel: bool = False
@@ -70,6 +71,7 @@ def parse(tensors: Tensors, *, max_seq_len: int = sys.maxsize) -> Inputs:
         echo=not values.get("exclude_input", False),
         skip_special_tokens=values.get("skip_special_tokens", True),
         cumulative_text=values.get("text_mode") == "cumulative",
+        token_logprobs="logprobs" in values or values.get("output_log_probs", False),
         perf_metrics=values.get("perf_metrics", False),
         returns=frozenset(spec.key for spec in RETURN_INPUTS if values.get(spec.key)),
     )

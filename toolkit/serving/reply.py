@@ -66,8 +66,8 @@ class Reply:
             outputs["output_ids"] = np.array(self._ids, np.int32)
         if "response_time_ns" in self._inputs.returns:
             outputs["response_time_ns"] = _number("response_time_ns", self._time_ns)
-        if self._inputs.sampling.logprobs is not None:
-            outputs |= _logprobs(self._logprobs, self._inputs.sampling.logprobs)
+        if self._inputs.token_logprobs:
+            outputs |= _logprobs(self._logprobs, self._inputs.sampling.logprobs or 0)
         if not self._inputs.cumulative_text:
             self._text = ""
         self._ids, self._logprobs, self._sent = [], [], True
