@@ -183,7 +183,7 @@ def test_the_message_that_an_answer_makes(harmony: HarmonyChat) -> None:
         "role": "assistant",
         "content": "I add.",
         "reasoning_content": "Two and two.",
-        "tool_calls": ({"id": "call_3", "function": {"name": "add", "arguments": "{}"}},),
+        "tool_calls": [{"id": "call_3", "type": "function", "function": {"name": "add", "arguments": "{}"}}],
     }
     answered = to_message(parse(harmony, ids_of(harmony, f"{ANALYSIS}{FINAL}4<|return|>")))
     assert (answered.content, answered.reasoning_content, answered.tool_calls) == ("4", "Two and two.", ())

@@ -27,10 +27,7 @@ def test_a_whole_conversation_is_written_as_it_was_read() -> None:
     assert [message.role for message in found.turns] == ["user", "assistant", "tool"]
     assert called_name(found.turns, found.turns[-1]) == "f"
     asks = {"role": "assistant", "content": "", "reasoning_content": "hm", "tool_calls": [CALL]}
-    written = found.to_dict()
-    assert written["messages"][3].pop("tool_calls")[0] == {"id": "call_1", "function": CALL["function"]}
-    asks.pop("tool_calls")
-    assert written == {"messages": [system, developer, USER, asks, ANSWER], **others}
+    assert found.to_dict() == {"messages": [system, developer, USER, asks, ANSWER], **others}
     assert conversation_from(found.to_dict(), "again") == found
 
 

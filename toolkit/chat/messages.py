@@ -6,7 +6,6 @@ SGLang and TensorRT-LLM name what the model thought.
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -92,7 +91,10 @@ class Message(_Strict):
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; keys without a value are left out, ``content`` is not."""
-        return {"role": self.role, "content": self.content} | self.model_dump(exclude_defaults=True)
+        value = self.model_dump(mode="json", exclude_none=True)
+        if not self.tool_calls:
+            del value["tool_calls"]
+        return value
 
 
 def _part(part: Any) -> str:
@@ -151,8 +153,8 @@ class Conversation(Options):
             raise ChatError(f"the last message is of the role {role}", hint="End with one of the user's or a tool's")
 
     def to_dict(self) -> dict[str, Any]:
-        options = self.model_dump(exclude_defaults=True, exclude={"messages"})
-        return {"messages": [message.to_dict() for message in self.messages], **json.loads(json.dumps(options))}
+        messages = [message.to_dict() for message in self.messages]
+        return {"messages": messages, **self.model_dump(mode="json", exclude_defaults=True, exclude={"messages"})}
 
 
 def called_name(messages: tuple[Message, ...], answer: Message) -> str:
