@@ -1,4 +1,4 @@
-"""The real Triton serves a TensorRT-LLM bundle whose LLM API a stand-in gives; and a Triton laid out as an image has it."""
+"""The real Triton serves a TensorRT-LLM bundle, whose LLM API a stand-in gives; and a Triton as images have it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,9 @@ import pytest
 from tests.fakes import trtllm
 from toolkit.engine.bundle import Bundle
 from toolkit.engine.runtime import open_engine
-from toolkit.errors import BundleError, EngineError, TrtkitError
+from toolkit.engine.runtime.protocol import Request, SamplingParams
+from toolkit.engine.runtime.tensorrt_llm import api
+from toolkit.errors import BundleError, EngineError, RequestError, TrtkitError
 
 
 def refusal(bundle: Bundle) -> TrtkitError:
@@ -109,6 +112,25 @@ def test_a_compiled_engine_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path:
     target = bundle.recipe.target.model_copy(update={"backend": "tensorrt"})
     compiled = Bundle(bundle.folder, bundle.manifest, bundle.recipe.model_copy(update={"target": target}))
     assert refusal(compiled).hint == "Build one: trtkit engine RECIPE --set target.backend=pytorch"
+
+
+@pytest.mark.parametrize("cpp", [False, True])
+def test_parameters_that_the_chosen_sampler_ignores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpp: bool) -> None:
+    trtllm.install(monkeypatch)
+    monkeypatch.setattr(api, "ignored_by_sampler", lambda package: frozenset({"repetition_penalty"}))
+    args = {"sampler_type": "TRTLLMSampler"} if cpp else {}
+    engine = open_engine(trtllm.write_bundle(tmp_path / "bundle", args=args))
+
+    async def run() -> int:
+        request = Request("a", (97,), SamplingParams(max_tokens=2, repetition_penalty=1.5))
+        return len([event async for event in engine.submit(request)])
+
+    if cpp:
+        assert asyncio.run(run()) == 2
+    else:
+        with pytest.raises(RequestError, match="ignores repetition_penalty"):
+            asyncio.run(run())
+    engine.close()
 
 
 class World:

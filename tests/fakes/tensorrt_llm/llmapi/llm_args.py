@@ -20,6 +20,7 @@ class TorchLlmArgs(BaseModel):
     cuda_graph_config: dict[str, Any] | None = None
     moe_config: dict[str, Any] = {}
     stream_interval: int = 1
+    sampler_type: str = "auto"
     enable_chunked_prefill: bool = False
     enable_iter_perf_stats: bool = False
     num_postprocess_workers: int = 0

@@ -52,3 +52,8 @@ def llm_kwargs(
         if fields is not None and name in fields and not (name in UNLESS_GIVEN and name in args)
     }
     return {"model": checkpoint, **expand(args), **ALWAYS, **added}
+
+
+def has_cpp_sampler(args: Mapping[str, Any]) -> bool:
+    """Whether the bundle chooses the sampler of the C++ runtime, which knows every parameter (up to 1.3)."""
+    return args.get("sampler_type") == "TRTLLMSampler" or bool(args.get("enable_trtllm_sampler"))

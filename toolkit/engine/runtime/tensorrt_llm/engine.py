@@ -20,6 +20,7 @@ from toolkit.engine.bundle import Bundle
 from toolkit.engine.runtime.end_tokens import read_eos_ids
 from toolkit.engine.runtime.protocol import Event, Request, Stats
 from toolkit.engine.runtime.stream import EventStream, Mailbox
+from toolkit.engine.runtime.tensorrt_llm.arguments import has_cpp_sampler, read_args
 from toolkit.engine.runtime.tensorrt_llm.gauges import Gauges
 from toolkit.engine.runtime.tensorrt_llm.health import failure, worker_pids
 from toolkit.engine.runtime.tensorrt_llm.ledger import Ledger
@@ -60,7 +61,6 @@ class TrtllmEngine:
         self._vocab_size = vocab_size
         self._ignored = ignored
         self._ledger = Ledger(slots)
-        self._gauges = Gauges(llm, STATS_S)
         self._workers = worker_pids(os.getpid())
         self._closing = threading.Event()
         self._closes = threading.Lock()
@@ -71,7 +71,7 @@ class TrtllmEngine:
         ]
         for thread in self._threads:
             thread.start()
-        asyncio.run_coroutine_threadsafe(self._gauges.follow(lambda: self._ledger.used), self._loop)
+        self._gauges = Gauges(llm, STATS_S, self._loop, lambda: self._ledger.used)
 
     @classmethod
     def open(cls, bundle: Bundle) -> Self:
@@ -80,19 +80,19 @@ class TrtllmEngine:
         Raises EngineError with one line for a TensorRT-LLM that is missing, broken, of another release or does not
         start, and on every rank but the first once that has ended.
         """
-        api = find(bundle)
+        api, args = find(bundle), read_args(bundle)
         eos_ids = read_eos_ids(bundle.checkpoint_dir)
         vocab_size = read_json(bundle.checkpoint_dir / "config.json").get("vocab_size")
         limits, parallel = bundle.recipe.engine, bundle.recipe.target.parallel
         return cls(
-            start(bundle, api),
+            start(bundle, args, api),
             api.sampling_params,
             eos_ids,
             vocab_size=int(vocab_size or ANY_TOKEN),
             # with attention data parallelism every rank has a batch of its own
             slots=limits.max_batch_size * (parallel.tp if parallel.attention_dp else 1),
             max_seq_len=limits.max_seq_len,
-            ignored=api.ignored,
+            ignored=frozenset() if has_cpp_sampler(args) else api.ignored,
         )
 
     def submit(self, request: Request) -> EventStream:
@@ -127,6 +127,7 @@ class TrtllmEngine:
         shutdown = threading.Thread(target=self._shut_down, name="trtkit-trtllm-shutdown", daemon=True)
         shutdown.start()
         shutdown.join(SHUTDOWN_S)
+        self._gauges.stop(SHUTDOWN_S)
         asyncio.run_coroutine_threadsafe(self._finish(), self._loop)
         for thread in self._threads:
             thread.join(SHUTDOWN_S)

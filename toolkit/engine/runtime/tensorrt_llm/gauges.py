@@ -1,15 +1,19 @@
 """The runtime's iteration statistics as gauges.
 
-``get_stats_async`` yields a dict an iteration: ``iter``, ``iterLatencyMS``, ``numActiveRequests``,
+``get_stats_async`` gives an iterator of one dict an iteration: ``iter``, ``iterLatencyMS``, ``numActiveRequests``,
 ``numQueuedRequests``, ``gpuMemUsage``, ``kvCacheStats`` with ``usedNumBlocks``, ``maxNumBlocks`` and
-``tokensPerBlock``, ``inflightBatchingStats`` and more, which differs by release. Sections may be null.
+``tokensPerBlock``, ``inflightBatchingStats`` and more, which differs by release. Sections may be null. The iterator is
+made with the first request, and ends when nothing came for a while. (``aget_stats``: executor.py @005bc848, proxy.py
+and rpc_proxy.py of 1.2+.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,33 +55,53 @@ def _numbers(stats: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float
 
 
 class Gauges:
-    """The newest report, read from ``llm`` once in ``every_s`` seconds on the loop that its requests are made on."""
+    """The newest report, read in a thread once in ``every_s`` seconds while ``asked`` says that there is one.
 
-    def __init__(self, llm: Any, every_s: float) -> None:
+    ``loop`` is the one that requests are made on, to which upstream's iterator belongs. The call that gives the
+    iterator does not: since 1.2 it fetches the statistics from the worker, and blocks meanwhile.
+    """
+
+    def __init__(self, llm: Any, every_s: float, loop: asyncio.AbstractEventLoop, asked: Callable[[], bool]) -> None:
         self.report = Report()
         self._llm = llm
         self._every_s = every_s
+        self._loop = loop
+        self._asked = asked
+        self._stopped = threading.Event()
+        self._reading: Future[Any] | None = None
+        self._thread = threading.Thread(target=self._run, name="trtkit-trtllm-stats", daemon=True)
+        self._thread.start()
 
-    async def follow(self, asked: Callable[[], bool]) -> None:
-        """Runs until it is cancelled or the runtime has none; there is nothing to read before the first request."""
-        while True:
-            await asyncio.sleep(self._every_s)
-            if not asked():
-                continue
+    def stop(self, timeout_s: float) -> None:
+        """End the thread, before its loop ends."""
+        self._stopped.set()
+        if self._reading is not None:
+            self._reading.cancel()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._every_s):
             try:
-                await self._read()
+                if self._asked():
+                    self._read()
+            except CancelledError:
+                return
             except Exception as error:  # of any kind: gauges must not end what they watch
-                loop = asyncio.get_running_loop()
-                loop.call_exception_handler({"message": f"TensorRT-LLM gives no statistics: {one_line(error)}"})
+                self._loop.call_exception_handler({"message": f"TensorRT-LLM gives no statistics: {one_line(error)}"})
                 return
 
-    async def _read(self) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._every_s
-        newest = None
-        async for stats in self._llm.get_stats_async(timeout=self._every_s / 10):
-            newest = stats
-            if loop.time() > until:
-                break
+    def _read(self) -> None:
+        results = self._llm.get_stats_async(timeout=self._every_s / 10)
+        self._reading = asyncio.run_coroutine_threadsafe(self._newest(results), self._loop)
+        newest = self._reading.result()
         if newest is not None:
             self.report = Report.of(newest)
+
+    async def _newest(self, results: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None:
+        until = self._loop.time() + self._every_s
+        newest = None
+        async for stats in results:
+            newest = stats
+            if self._loop.time() > until:
+                break
+        return newest

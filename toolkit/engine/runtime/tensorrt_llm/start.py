@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from toolkit.engine.bundle import Bundle
 from toolkit.engine.runtime.tensorrt_llm import api, ranks
-from toolkit.engine.runtime.tensorrt_llm.arguments import llm_kwargs, read_args
+from toolkit.engine.runtime.tensorrt_llm.arguments import llm_kwargs
 from toolkit.engine.runtime.tensorrt_llm.release import check_release
 from toolkit.engine.runtime.tensorrt_llm.words import one_line
 from toolkit.errors import EngineError
@@ -22,9 +23,9 @@ def find(bundle: Bundle) -> api.Api:
     return package
 
 
-def start(bundle: Bundle, package: api.Api) -> Any:
+def start(bundle: Bundle, args: Mapping[str, Any], package: api.Api) -> Any:
     """The running ``LLM``. Raises EngineError with one line for whatever keeps it from starting."""
-    kwargs = llm_kwargs(str(bundle.checkpoint_dir), read_args(bundle), package.fields, package.expand)
+    kwargs = llm_kwargs(str(bundle.checkpoint_dir), args, package.fields, package.expand)
     session = ranks.join()
     try:
         return package.llm(**kwargs, **session)
