@@ -310,14 +310,18 @@ def test_cancel_aborts_upstreams_request_and_frees_its_slot(each: Opened) -> Non
 
 def test_cancel_before_the_runtime_has_the_request(opener: Opener) -> None:
     opened = opener()
+    go = threading.Event()
 
     async def run() -> list[Event]:
+        opened.engine._loop.call_soon_threadsafe(go.wait)
         stream = opened.engine.submit(ask("a", "h"))
         opened.engine.cancel("a")
+        go.set()
         return await rest_of(stream)
 
     assert [event.finish_reason for event in asyncio.run(run())] == ["cancelled"]
     assert text_of(events_of(opened.engine, ask("a", max_tokens=1))) == "b"
+    assert opened.llm._executor._running == []
 
 
 def test_a_caller_whose_loop_is_gone_frees_its_slot(opener: Opener) -> None:
