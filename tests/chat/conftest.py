@@ -15,10 +15,5 @@ def gpt_oss(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def harmony(gpt_oss: Path, tmp_path_factory: pytest.TempPathFactory) -> HarmonyChat:
-    """openai-harmony itself on the vocabulary of gpt-oss."""
-    base = tmp_path_factory.mktemp("vocabulary")
-    (base / "o200k_base.tiktoken").write_bytes(o200k.vocabulary())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIKTOKEN_ENCODINGS_BASE", str(base))
-        return HarmonyChat.open({}, "nowhere")
+def harmony() -> HarmonyChat:
+    return o200k.harmony()

@@ -5,9 +5,16 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import pytest
+
+from toolkit.chat.harmony import HarmonyChat
 
 SPECIAL = {
     "<|startoftext|>": 199998,
@@ -46,6 +53,24 @@ def tokenizer_json() -> dict[str, Any]:
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
         "model": {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": False},
     }
+
+
+@cache
+def harmony() -> HarmonyChat:
+    """openai-harmony itself on this vocabulary."""
+    with TemporaryDirectory() as base, pytest.MonkeyPatch.context() as patch:
+        Path(base, "o200k_base.tiktoken").write_bytes(vocabulary())
+        patch.setenv("TIKTOKEN_ENCODINGS_BASE", base)
+        return HarmonyChat.open({}, "nowhere")
+
+
+def ids_of(text: str) -> list[int]:
+    """Token ids, special tokens included."""
+    return list(harmony()._encoding.encode(text, allowed_special="all"))
+
+
+def text_of(token_ids: Sequence[int]) -> str:
+    return str(harmony()._encoding.decode(token_ids))
 
 
 def write_tokenizer(folder: Path) -> Path:

@@ -50,11 +50,13 @@ class Answer:
     @property
     def tokens_per_s(self) -> float | None:
         """Of the tokens after the first; None where there are none."""
-        spent = self.total_s - (self.ttft_s or 0.0)
-        return (self.output_tokens - 1) / spent if self.output_tokens > 1 and spent > 0 else None
+        if self.ttft_s is None or self.output_tokens < 2 or self.total_s <= self.ttft_s:
+            return None
+        return (self.output_tokens - 1) / (self.total_s - self.ttft_s)
 
     def describe(self) -> str:
         parts = [f"TTFT {self.ttft_s:.2f} s"] if self.ttft_s is not None else []
         parts += [f"{self.tokens_per_s:.1f} tok/s"] if self.tokens_per_s is not None else []
         prompt = f"{self.prompt_tokens} + " if self.prompt_tokens is not None else ""
-        return " · ".join([*parts, f"{prompt}{self.output_tokens} tokens", self.finish_reason or "stopped"])
+        tokens = "1 token" if (prompt, self.output_tokens) == ("", 1) else f"{prompt}{self.output_tokens} tokens"
+        return " · ".join([*parts, tokens, self.finish_reason or "stopped"])
