@@ -311,6 +311,14 @@ def test_cancel_aborts_upstreams_request_and_frees_its_slot(each: Opened) -> Non
 def test_cancel_before_the_runtime_has_the_request(opener: Opener) -> None:
     opened = opener()
     go = threading.Event()
+    taken: list[tuple[list[int], dict[str, Any]]] = []
+    take = opened.llm.generate_async
+
+    def generate_async(prompt: list[int], **kwargs: Any) -> Any:
+        taken.append((prompt, kwargs))
+        return take(prompt, **kwargs)
+
+    opened.llm.generate_async = generate_async
 
     async def run() -> list[Event]:
         opened.engine._loop.call_soon_threadsafe(go.wait)
@@ -320,8 +328,9 @@ def test_cancel_before_the_runtime_has_the_request(opener: Opener) -> None:
         return await rest_of(stream)
 
     assert [event.finish_reason for event in asyncio.run(run())] == ["cancelled"]
-    assert text_of(events_of(opened.engine, ask("a", max_tokens=1))) == "b"
-    assert opened.llm._executor._running == []
+    assert text_of(events_of(opened.engine, ask("a", max_tokens=1, streaming=False))) == "b"
+    [(prompt, kwargs)] = taken
+    assert (prompt, kwargs["streaming"], kwargs["sampling_params"].max_tokens) == ([97], False, 1)
 
 
 def test_a_caller_whose_loop_is_gone_frees_its_slot(opener: Opener) -> None:
