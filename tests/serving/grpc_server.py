@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
@@ -93,3 +95,20 @@ async def serving(
         yield f"{'127.0.0.1' if credentials is None else 'localhost'}:{port}", servicer, server
     finally:
         await server.stop(0)
+
+
+@contextmanager
+def served(answer: Answer, **options: Any) -> Iterator[tuple[str, Servicer]]:
+    """A server whose loop runs in another thread: (host:port, the servicer)."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    context = serving(answer, **options)
+    try:
+        url, servicer, _ = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result()
+        yield url, servicer
+    finally:
+        asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -4,14 +4,13 @@ import asyncio
 import gc
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from tests.serving.grpc_server import Answer, Servicer, error, message, serving
+from tests.serving.grpc_server import error, message, served
 from toolkit.engine.runtime.protocol import SamplingParams
 from toolkit.errors import ClientError, DeadlineError
 from toolkit.serving.client import Deadlines, SyncTritonClient
@@ -36,23 +35,6 @@ class Endless:
 
 async def one_chunk(request: Any, context: Any) -> AsyncIterator[Any]:
     yield message(text_output=f"for {request.id}", finish_reason="length")
-
-
-@contextmanager
-def served(answer: Answer) -> Iterator[tuple[str, Servicer]]:
-    """A server whose loop runs in another thread."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    context = serving(answer)
-    try:
-        url, servicer, _ = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result()
-        yield url, servicer
-    finally:
-        asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 def test_same_methods_as_the_asynchronous_one() -> None:
