@@ -57,6 +57,16 @@ def test_a_package_that_cannot_be_imported(
     assert (error.where, error.hint) == (str(tmp_path / "bundle"), hint)
 
 
+def test_a_folder_that_only_has_the_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "site" / "tensorrt_llm").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    trtllm.forget(monkeypatch)
+    assert refusal(trtllm.write_bundle(tmp_path / "bundle")).what == (
+        "TensorRT-LLM is installed but cannot be imported: a folder of that name that is no package comes first: "
+        f"{tmp_path / 'site' / 'tensorrt_llm'}"
+    )
+
+
 @pytest.mark.parametrize(
     ("planned", "installed"),
     [("1.2.1", "1.2.0"), ("1.2.0", "1.2.1"), ("1.2.1", "1.2.1"), ("1.1.0", "1.1.0.post1"), ("1.2.1", "1.2.1+cu13")],

@@ -63,7 +63,10 @@ def ignored_by_sampler(package: Path) -> frozenset[str]:
 
 def _import() -> Any:
     try:
-        return importlib.import_module("tensorrt_llm")
+        package = importlib.import_module("tensorrt_llm")
+        if package.__file__ is None:
+            raise ImportError("a folder of that name that is no package comes first: " + ", ".join(package.__path__))
+        return package
     except ModuleNotFoundError as error:
         if error.name != "tensorrt_llm":
             raise _broken(error, _hint(error)) from None
