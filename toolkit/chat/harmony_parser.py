@@ -1,9 +1,9 @@
 """Token ids of a gpt-oss answer → deltas by channel, whatever the model does to the format.
 
 A message is ``[<|start|>assistant] [to=RECIPIENT] <|channel|>CHANNEL [TYPE] <|message|>TEXT <|end|>``, where the prompt
-has the first ``<|start|>assistant``. openai-harmony's parser reads each message; it refuses an answer with a malformed
-header (openai/harmony #33, #38, #60) and holds text back for ever after a token id that it does not know. So here it
-gets one message at a time, and what it refuses is read leniently: nothing that the model said is lost.
+has the first ``<|start|>assistant``. openai-harmony reads the headers; a malformed one, over which its parser gives the
+whole answer up (openai/harmony #33, #38, #60), is read leniently. The text does not go through that parser: after an id
+outside the vocabulary, or bytes that are no UTF-8, it holds back all that follows. So nothing that was said is lost.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from toolkit.chat.deltas import Channel, ChatDelta
-from toolkit.engine.text import REPLACEMENT
+from toolkit.engine.text import REPLACEMENT, TextStream
 
 if TYPE_CHECKING:
     import openai_harmony
@@ -109,9 +109,9 @@ class HarmonyParser:
 
     def _read(self, header: list[int]) -> tuple[Channel, str | None, str]:
         """Channel, recipient, and what of the header is neither; by openai-harmony where it takes the header."""
-        from openai_harmony import HarmonyError
+        from openai_harmony import HarmonyError, Role, StreamableParser
 
-        parser = _new_parser(self._encoding)
+        parser = StreamableParser(self._encoding, Role.ASSISTANT)
         try:
             for token in (*header, self._message):
                 parser.process(token)
@@ -129,41 +129,37 @@ class HarmonyParser:
 
 
 class _Content:
-    """The text of one message, by a parser of openai-harmony that gets a sound header."""
+    """The text of one message."""
 
     def __init__(
         self, encoding: openai_harmony.HarmonyEncoding, channel: Channel, index: int, recipient: str | None
     ) -> None:
         self._channel, self._recipient, self._index = channel, recipient, index
-        self._parser = _new_parser(encoding)
-        self._length = 0
-        for token in encoding.encode(f"{_MARKER}final<|message|>", allowed_special="all"):
-            self._parser.process(token)
+        self._stream = TextStream(_Decoder(encoding))
 
     def push(self, token: int) -> list[ChatDelta]:
-        self._parser.process(token)
-        text = self._parser.last_content_delta or ""
-        self._length += len(text)
-        return self._delta(text)
+        return self._delta(self._stream.push((token,)))
 
     def unknown(self) -> list[ChatDelta]:
         """The place of an id that is no token."""
-        return self._delta(REPLACEMENT)
+        return self._delta(self._stream.finish() + REPLACEMENT)
 
     def finish(self) -> list[ChatDelta]:
         """Bytes that never became a character."""
-        self._parser.process_eos()
-        [content] = self._parser.messages[0].content
-        return self._delta(content.text[self._length :])
+        return self._delta(self._stream.finish())
 
     def _delta(self, text: str) -> list[ChatDelta]:
         return [ChatDelta(self._channel, text, self._index, self._recipient)] if text else []
 
 
-def _new_parser(encoding: openai_harmony.HarmonyEncoding) -> openai_harmony.StreamableParser:
-    from openai_harmony import Role, StreamableParser
+class _Decoder:
+    """An encoding of openai-harmony as a ``Decoder``; special tokens in a message are part of its text."""
 
-    return StreamableParser(encoding, Role.ASSISTANT)
+    def __init__(self, encoding: openai_harmony.HarmonyEncoding) -> None:
+        self._encoding = encoding
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return str(self._encoding.decode(ids))
 
 
 def _known(channel: str) -> Channel:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import tokenizers
 
@@ -54,6 +55,12 @@ class Tokenizer:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
 
+class Decoder(Protocol):
+    """Token ids → text; bytes that are no UTF-8 become ``REPLACEMENT``."""
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str: ...
+
+
 class TextStream:
     """Deltas whose sum is the text of all pushed tokens, cut before the first stop string that completes.
 
@@ -61,7 +68,7 @@ class TextStream:
     RequestError for more than ``MAX_STOPS`` stop strings, and for one that is empty or beyond ``MAX_STOP_LENGTH``.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), skip_special_tokens: bool = True) -> None:
+    def __init__(self, tokenizer: Decoder, stop: Sequence[str] = (), skip_special_tokens: bool = True) -> None:
         _check_stop(stop)
         self.stopped: str | None = None
         self._tokenizer = tokenizer
