@@ -225,6 +225,18 @@ def test_one_request_fails_and_the_engine_goes_on(
     assert text_of(events_of(each.engine, ask("b", max_tokens=2))) == "bc"
 
 
+def test_the_tokens_before_a_failure_are_given(each: Opened) -> None:
+    async def run() -> None:
+        streams = [each.engine.submit(ask(f"a{n}", "f", max_tokens=9)) for n in range(4)]
+        for stream in streams:
+            assert bytes((await anext(stream)).token_ids) == b"g"
+            with pytest.raises(EngineError, match="no luck"):
+                await anext(stream)
+
+    asyncio.run(run())
+    assert each.engine.stats().failed == 4
+
+
 def test_a_dead_worker_ends_every_request_and_the_engine(each: Opened) -> None:
     async def run() -> None:
         held = each.engine.submit(ask("held", "h", max_tokens=9))

@@ -19,7 +19,7 @@ from toolkit.checkpoint.source import read_json
 from toolkit.engine.bundle import Bundle
 from toolkit.engine.runtime.end_tokens import read_eos_ids
 from toolkit.engine.runtime.protocol import Event, Request, Stats
-from toolkit.engine.runtime.stream import EventStream, Mailbox
+from toolkit.engine.runtime.stream import EventStream, Mailbox, post_together
 from toolkit.engine.runtime.tensorrt_llm.arguments import has_cpp_sampler, read_args
 from toolkit.engine.runtime.tensorrt_llm.gauges import Gauges
 from toolkit.engine.runtime.tensorrt_llm.health import failure, worker_pids
@@ -71,6 +71,7 @@ class TrtllmEngine:
         ]
         for thread in self._threads:
             thread.start()
+        self._outbox: dict[Job, Event] = {}
         self._gauges = Gauges(llm, STATS_S, self._loop, lambda: self._ledger.used)
 
     @classmethod
@@ -160,11 +161,25 @@ class TrtllmEngine:
             self._fail(job, None, EngineError("TensorRT-LLM ended the request without saying why"))
 
     def _report(self, job: Job, event: Event) -> None:
-        if self._ledger.record(job, event) and not job.mailbox.post(event):
-            self._cancel(job)
+        """Send an event with all others of this turn of the loop, so that one iteration wakes the readers once."""
+        if not self._ledger.record(job, event):
+            return
+        if job in self._outbox:
+            self._flush()
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox[job] = event
+
+    def _flush(self) -> None:
+        outbox, self._outbox = self._outbox, {}
+        unread = post_together({job.mailbox: event for job, event in outbox.items()})
+        for job in outbox:
+            if job.mailbox in unread:
+                self._cancel(job)
 
     def _fail(self, job: Job, cause: Exception | None, error: EngineError) -> None:
         """End the request with its error, or everything if the runtime is dead."""
+        self._flush()
         reason = None if isinstance(error, RequestError) else failure(self._llm, self._workers)
         if reason is not None:
             said = "" if cause is None or one_line(cause) in reason else f": {one_line(cause)}"
