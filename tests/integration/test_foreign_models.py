@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as nvidia
+from click.testing import CliRunner
 
 from toolkit import recipe as recipes
 from toolkit.checkpoint.census import take_census
 from toolkit.checkpoint.source import Checkpoint
+from toolkit.cli import main
 from toolkit.engine.build import build
 from toolkit.engine.runtime.protocol import SamplingParams
 from toolkit.errors import ClientError, UnsupportedError
@@ -47,8 +49,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         if name == ONCE:
             text = text.replace("decoupled: true", "decoupled: false")
         config.write_text(text)
-    with Server.start(folder) as started:
-        yield started.grpc_url
+    started = Server.start(folder)
+    yield started.grpc_url
+    started.stop(grace_s=0)
 
 
 def chunks_of(url: str, model: str, prompt: str, **options: Any) -> list[Chunk]:
@@ -153,6 +156,17 @@ def test_probe(url: str, model: str) -> None:
         client.probe(20)
 
 
+@pytest.mark.parametrize("model", [LLMAPI, ONCE, "ensemble"])
+def test_batch(url: str, model: str, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(f'{{"prompt": "{letter}", "max_tokens": 3}}\n' for letter in "abcdefgh"))
+    arguments = ["batch", str(source), str(output), "--url", url, "--model", model, "--concurrency", "4"]
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    texts = [json.loads(line)["text"] for line in output.read_text().splitlines()]
+    assert texts == ["bcd", "cde", "def", "efg", "fgh", "ghi", "hij", "ijk"]
+
+
 # A client of NVIDIA's llmapi model on ours: tritonclient alone, the names of its config.pbtxt, as
 # benchmark_core_model.py --test-llmapi sends them.
 
@@ -164,8 +178,9 @@ def own_url(root: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) 
     recipe = recipes.load(root / "recipes/tiny-gpt-oss/cpu.yaml", [f"engine.output={folder / 'bundle'}"])
     with Checkpoint.open(sample) as source:
         bundle = build(recipe, make_plan(recipe, take_census(source)), source).bundle
-    with Server.start(render(bundle, folder / "repository")) as started:
-        yield started.grpc_url
+    started = Server.start(render(bundle, folder / "repository"))
+    yield started.grpc_url
+    started.stop(grace_s=0)
 
 
 def llmapi_inputs(prompt: str, **values: Any) -> list[Any]:

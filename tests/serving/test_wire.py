@@ -158,6 +158,24 @@ def test_tensor_that_lies_about_its_length(output: tuple[str, list[int], bytes],
     assert str(caught.value) == said
 
 
+def test_logprobs_that_do_not_fit_the_tokens() -> None:
+    def probabilities(*shape: int) -> tuple[str, list[int], bytes]:
+        return ("FP32", list(shape), np.zeros(shape, np.float32).tobytes())
+
+    for outputs in (
+        {"output_log_probs": probabilities(1)},
+        {"output_log_probs": probabilities(2), "output_top_ids": ("INT32", [2, 2], bytes(16))},
+        {
+            "output_log_probs": probabilities(2),
+            "output_top_ids": ("INT32", [2, 2], bytes(16)),
+            "output_top_log_probs": probabilities(2, 1),
+        },
+    ):
+        with pytest.raises(ClientError, match="the log-probabilities of 2 tokens do not fit them"):
+            wire.decode(message(output_ids=ints(1, 2), **outputs), 1)
+    assert wire.decode(message(output_log_probs=probabilities(1, 1, 2)), 1).logprobs == ()
+
+
 def test_output_without_content() -> None:
     reply = message(text_output=text("a"))
     reply.infer_response.outputs.add(name="output_ids", datatype="INT32", shape=[1])

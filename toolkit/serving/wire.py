@@ -230,8 +230,9 @@ def _logprobs(outputs: dict[str, list[Any]]) -> tuple[TokenLogprob, ...]:
         return ()
     top_ids = outputs.get("output_top_ids") or [[]] * len(chosen)
     top_values = outputs.get("output_top_log_probs") or [[]] * len(chosen)
-    if not len(ids) == len(chosen) == len(top_ids) == len(top_values):
-        raise ClientError(f"{len(ids)} tokens came with {len(chosen)} log-probabilities")
+    sizes = {len(ids), len(chosen), len(top_ids), len(top_values)}
+    if len(sizes) > 1 or any(len(row) != len(values) for row, values in zip(top_ids, top_values, strict=True)):
+        raise ClientError(f"the log-probabilities of {len(ids)} tokens do not fit them")
     return tuple(
         TokenLogprob(token, value, tuple(zip(others, values, strict=True)))
         for token, value, others, values in zip(ids, chosen, top_ids, top_values, strict=True)

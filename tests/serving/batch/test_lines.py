@@ -103,7 +103,7 @@ def test_scan(tmp_path: Path) -> None:
     scan = scan_lines(path, Defaults())
     assert (scan.requests, scan.last_line, scan.sha256) == (3, 4, hashlib.sha256(text).hexdigest())
     assert scan.uses == {"text_input": f"{path}:1", "input_ids": f"{path}:3", "seed": f"{path}:3"}
-    assert [line.number for line in read_lines(path, Defaults(), None, {3}.__contains__)] == [1, 4]
+    assert [line.number for line in read_lines(path, scan, Defaults(), None, {3}.__contains__)] == [1, 4]
 
 
 def test_id_that_came_before(tmp_path: Path) -> None:

@@ -170,3 +170,23 @@ def test_conversations_get_their_message(source: Path) -> None:
         {"role": "assistant", "content": "(5,) (1, 2)"},
         None,
     ]
+
+
+def test_input_that_shrinks_under_the_run(source: Path) -> None:
+    scan = scan_lines(source, Defaults())
+    source.write_text('{"prompt": "a"}')
+    with pytest.raises(BatchError, match=f"^{source}: was changed while it was read"):
+        asyncio.run(
+            run_batch(
+                Model(), source, scan, source.with_name("out.jsonl"), defaults=Defaults(), model={"identity": "m"}
+            )
+        )
+
+
+def test_input_that_grows_is_read_to_where_it_ended(source: Path) -> None:
+    scan = scan_lines(source, Defaults())
+    with source.open("a") as file:
+        file.write('{"prompt": "z"}')
+    output = source.with_name("out.jsonl")
+    asyncio.run(run_batch(Model(), source, scan, output, defaults=Defaults(), model={"identity": "m"}))
+    assert len(records(source)) == 8

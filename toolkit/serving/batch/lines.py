@@ -11,6 +11,7 @@ import hashlib
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints
 
@@ -120,11 +121,11 @@ def scan_lines(path: Path, defaults: Defaults, conversing: Conversing | None = N
 
 
 def read_lines(
-    path: Path, defaults: Defaults, conversing: Conversing | None, done: Callable[[int], bool]
+    path: Path, scan: Scan, defaults: Defaults, conversing: Conversing | None, done: Callable[[int], bool]
 ) -> Iterator[Line]:
-    """The requests of a file that are not ``done`` by their line's number."""
+    """The requests of a scanned file that are not ``done`` by their line's number."""
     with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
+        for number, raw in enumerate(islice(file, scan.last_line), 1):
             if not done(number) and (line := parse_line(raw, path, number, defaults, conversing)) is not None:
                 yield line
 

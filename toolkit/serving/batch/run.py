@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import BusyError, EngineDeadError, TrtkitError, UnavailableError
+from toolkit.errors import BatchError, BusyError, EngineDeadError, TrtkitError, UnavailableError
 from toolkit.serving.batch.journal import Journal
 from toolkit.serving.batch.lines import Conversing, Defaults, Line, Scan, read_lines
 from toolkit.serving.completion import collect
@@ -64,7 +64,9 @@ async def run_batch(
     journal = Journal(output, job, requests=scan.requests, last_line=scan.last_line)
     with journal.open(retry_failed=retry_failed):
         run = _Run(generate, journal, scan.requests, conversing, on_progress)
-        await run.all(read_lines(source, defaults, conversing, journal.done), concurrency)
+        await run.all(read_lines(source, scan, defaults, conversing, journal.done), concurrency)
+        if journal.recorded < scan.requests:
+            raise BatchError("was changed while it was read", where=str(source), hint="Name another output for it")
         journal.finish()
         return run.summary()
 

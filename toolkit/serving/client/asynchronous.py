@@ -148,16 +148,18 @@ class TritonClient:
 
     async def probe(self, timeout_s: float = 10.0) -> None:
         """Generate one token: the only real health check. Raises ``ClientError``."""
-        deadlines = Deadlines(total_s=timeout_s)
-        contract = await Clock(deadlines).within(self.contract())
-        prompt, sampling = probe.request_for(contract)
-        async for _ in self.generate(prompt, sampling=sampling, deadlines=deadlines):
-            pass
+        await Clock(Deadlines(total_s=timeout_s)).within(self._probe())
 
     async def parameters(self, timeout_s: float = 10.0) -> dict[str, str]:
         """The parameters in the served model's configuration; trtkit's name the bundle's ``identity`` among others."""
         config = await Clock(Deadlines(total_s=timeout_s)).within(self._config())
         return {name: value.string_value for name, value in config.parameters.items()}
+
+    async def _probe(self) -> None:
+        prompt, sampling = probe.request_for(await self.contract())
+        async with aclosing(self.generate(prompt, sampling=sampling)) as chunks:
+            async for _ in chunks:
+                pass
 
     async def _config(self) -> Any:
         """The model's ``ModelConfig``: it says all that its metadata says, and what the contract hangs on."""
