@@ -119,6 +119,8 @@ def test_a_conversation_in_the_terminal(server: Server, terminal: Terminal) -> N
     while cancelled(server) == 0:  # a cancel has no answer that could be waited for
         assert time.monotonic() < deadline, "the server was not told"
         time.sleep(0.05)
+    terminal.type("/reset\n")
+    terminal.expect(r"forgotten\r?\n> ")
     terminal.type("bye\n")
     assert "Bye." in terminal.expect(r"\n> ")
     terminal.type("\x04")

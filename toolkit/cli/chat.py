@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from toolkit.cli import target
 from toolkit.cli.common import URL_VARIABLE, echo_json, json_option, load_recipe, set_option
 
 if TYPE_CHECKING:
@@ -19,27 +20,29 @@ if TYPE_CHECKING:
     from toolkit.cli.terminal.answer import Answer
     from toolkit.cli.terminal.loop import Generate
     from toolkit.engine.bundle import Bundle
-    from toolkit.serving.client import TritonClient
+    from toolkit.serving.client import Deadlines, TritonClient
     from toolkit.serving.local import LocalModel
 
-FILE = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-SECONDS = click.FloatRange(min=0, min_open=True, max=1e6)
 COUNT = click.IntRange(min=1)
 
 
 @click.command()
-@click.argument("recipe_path", metavar="[RECIPE]", type=FILE, required=False)
+@click.argument("recipe_path", metavar="[RECIPE]", type=target.FILE, required=False)
 @set_option
 @click.option("--url", help="Talk to the Triton server at HOST:PORT (gRPC); without RECIPE by default $TRTKIT_URL.")
 @click.option("--model", default="tensorrt_llm", show_default=True, help="Model name on that server.")
 @click.option("--tokenizer", metavar="DIR", type=FOLDER, help="Folder with tokenizer.json, where no RECIPE names it.")
-@click.option("--chat-template", "template", metavar="FILE", type=FILE, help="Jinja template to use, not the model's.")
+@click.option(
+    "--chat-template", "template", metavar="FILE", type=target.FILE, help="Jinja template to use, not the model's."
+)
 @click.option("--message", metavar="TEXT", help="Answer this and end.")
 @click.option("--system", metavar="TEXT", help="Instructions for the model.")
 @click.option("--developer", metavar="TEXT", help="Further instructions, after those of --system.")
 @click.option("--effort", type=click.Choice(["low", "medium", "high"]), help="How long a reasoning model may think.")
-@click.option("--tools", "tools_path", metavar="FILE", type=FILE, help="JSON list of functions that it may call.")
+@click.option(
+    "--tools", "tools_path", metavar="FILE", type=target.FILE, help="JSON list of functions that it may call."
+)
 @click.option("--show-analysis/--hide-analysis", default=None, help="Show what it thinks; by default in a terminal.")
 @click.option("--context", type=COUNT, help="Tokens that prompt and answer share; by default as RECIPE says.")
 @click.option("--max-tokens", type=COUNT, help="Longest answer; by default what the context leaves, at most 4096.")
@@ -47,8 +50,7 @@ COUNT = click.IntRange(min=1)
 @click.option("--top-k", type=int, default=0, help="Keep this many most likely tokens; 0 keeps all.")
 @click.option("--top-p", type=float, default=1.0, help="Keep the most likely tokens up to this probability.")
 @click.option("--seed", type=int, help="Seed of the sampling.")
-@click.option("--first-token-timeout", "first_token_s", type=SECONDS, default=120.0, show_default=True, help="Seconds.")
-@click.option("--idle-timeout", "idle_s", type=SECONDS, default=30.0, show_default=True, help="Seconds between tokens.")
+@target.options(target.DEADLINE_OPTIONS, target.CONNECTION_OPTIONS)
 @json_option
 def command(
     recipe_path: Path | None,
@@ -65,10 +67,8 @@ def command(
     show_analysis: bool | None,
     context: int | None,
     max_tokens: int | None,
-    first_token_s: float,
-    idle_s: float,
     as_json: bool,
-    **sampling: Any,
+    **given: Any,
 ) -> None:
     """Talk to the model of RECIPE's bundle, in this process or at --url. Type /help for what can be typed.
 
@@ -84,6 +84,7 @@ def command(
     interactive = message is None and sys.stdin.isatty()
     if interactive and as_json:
         raise click.UsageError("--json goes with --message, or with a conversation on stdin.")
+    deadlines, connection = target.deadlines(given), target.taken(given)
     url = url if url is not None or recipe_path is not None else os.environ.get(URL_VARIABLE)
     bundle = _bundle(recipe_path, overrides, url, tokenizer)
     session = _session(bundle, tokenizer, template, context, max_tokens)
@@ -94,9 +95,9 @@ def command(
     _instruct(session, system, developer, effort, tools_path)
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        source = _source(url, model, bundle)
+        source = _source(url, model, bundle, connection)
         runner.run(stack.enter_async_context(source))
-        generate = _generator(runner, source, session, (first_token_s, idle_s), sampling)
+        generate = _generator(runner, source, session, deadlines, given)
         try:
             if interactive:
                 _talk(session, generate, show_analysis is not False)
@@ -139,7 +140,8 @@ def _session(
 def _say(session: Session, message: str) -> None:
     from toolkit.chat import Message
 
-    session.turns.append(Message(role="user", content=_utf8("--message", message)))
+    target.check_utf8("--message", message)
+    session.turns.append(Message(role="user", content=message))
 
 
 def _load_stdin(session: Session) -> None:
@@ -155,9 +157,11 @@ def _instruct(
     from toolkit.chat import read_tools
 
     if system is not None:
-        session.system = _utf8("--system", system)
+        target.check_utf8("--system", system)
+        session.system = system
     if developer is not None:
-        session.developer = _utf8("--developer", developer)
+        target.check_utf8("--developer", developer)
+        session.developer = developer
     if tools is not None:
         session.tools = read_tools(tools)
     options = session.options
@@ -166,11 +170,13 @@ def _instruct(
     session.options = options.model_copy(update=changes)
 
 
-def _source(url: str | None, model: str, bundle: Bundle | None) -> TritonClient | LocalModel:
+def _source(
+    url: str | None, model: str, bundle: Bundle | None, connection: dict[str, Any]
+) -> TritonClient | LocalModel:
     if url is not None:
-        from toolkit.serving.client import TritonClient
-
-        return TritonClient(url, model=model)
+        return target.connect(url, model, retries=0, connection=connection)
+    if any(connection.values()):
+        raise click.UsageError("TLS and headers go with --url.")
     from toolkit.serving.local import LocalModel
 
     assert bundle is not None
@@ -181,14 +187,13 @@ def _generator(
     runner: asyncio.Runner,
     source: TritonClient | LocalModel,
     session: Session,
-    seconds: tuple[float, float],
+    deadlines: Deadlines,
     sampling: dict[str, Any],
 ) -> Generate:
     """One answer at a time on one event loop; Ctrl-C cancels it, which closes its chunks and frees the server."""
     from toolkit.engine.runtime.protocol import SamplingParams
-    from toolkit.serving.deadlines import Deadlines
 
-    deadlines, ends = Deadlines(None, *seconds), session.chat.stop_token_ids
+    ends = session.chat.stop_token_ids
 
     def generate(asked: Ask, answer: Answer) -> None:
         params = SamplingParams(max_tokens=asked.max_tokens, stop_token_ids=ends, **sampling)
@@ -218,11 +223,3 @@ def _answer(session: Session, generate: Generate, show_analysis: bool, as_json: 
     document = answer_once(session, generate, Screen(show_analysis=show_analysis), as_json=as_json)
     if as_json:
         echo_json(document)
-
-
-def _utf8(name: str, text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise click.UsageError(f"{name} is not UTF-8 at character {error.start}.") from None
-    return text
