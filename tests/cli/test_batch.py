@@ -161,6 +161,9 @@ def test_in_this_process(trtkit: Run, work: Path, root: Path, monkeypatch: pytes
     first, second = (json.loads(line) for line in (work / "out.jsonl").read_text().splitlines())
     assert first["text"].startswith(" will call the method on the file.")
     assert (second["finish_reason"], second["message"]["role"]) == ("stop", "assistant")
+    (work / "chat.jinja").write_text("another")
+    result = trtkit("batch", *arguments)
+    assert (result.exit_code, "was begun with another model" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,9 @@ RETRIES = 6
 @click.option("--retry-failed", is_flag=True, help="Ask again for the lines that failed before.")
 @target.options(target.SAMPLING_OPTIONS, target.TEXT_OPTIONS, target.DEADLINE_OPTIONS, target.CONNECTION_OPTIONS)
 @click.option(
-    "--retries", type=click.IntRange(min=0), help=f"Try a line again so often while the queue is full; {RETRIES}."
+    "--retries",
+    type=click.IntRange(min=0),
+    help=f"Try a line again so often while the queue is full; by default {RETRIES}.",
 )
 @json_option
 def command(
@@ -68,6 +70,7 @@ def command(
     """
     import asyncio
 
+    from toolkit.checkpoint.files import sha256_file
     from toolkit.engine.runtime.protocol import SamplingParams
     from toolkit.serving.batch import Defaults, run_batch, scan_lines
 
@@ -80,6 +83,7 @@ def command(
     defaults = Defaults(SamplingParams(**given), stop, not keep_special_tokens)
     conversing = _conversing(chosen, tokenizer, template)
     scan = scan_lines(source, defaults, conversing)
+    of_template = {} if template is None else {"chat_template": sha256_file(template)}
 
     async def run() -> Summary:
         tries = RETRIES if retries is None else retries
@@ -91,7 +95,7 @@ def command(
                     scan,
                     output,
                     defaults=defaults,
-                    model=identity,
+                    model=identity | of_template,
                     conversing=conversing,
                     concurrency=concurrency,
                     retry_failed=retry_failed,
