@@ -12,7 +12,8 @@ Server, model process and client share the machine. Three measurements, each as 
     cpu      the sample on the CPU runtime, 8 streams: tokens/s through Triton and of the same engine in this process,
              in turn, at the recipe's ``stream_interval`` of 1
 
-The client is a bare loop over the generated gRPC stub. A table is printed, then one JSON line.
+The client is a bare loop over the generated gRPC stub. A table is printed, then one JSON line; the status is 1 if
+Triton answers with other tokens than the engine makes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import null_engine
 import numpy as np
 from machine import processor, versions
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -75,7 +77,9 @@ def message(max_tokens: int, **flags: bool | str) -> Any:
     tensors: dict[str, Any] = {
         "input_ids": np.array(PROMPT, np.int32),
         "max_tokens": np.array([max_tokens], np.int32),
-        **{name: value for name, value in {"stream": True, "ignore_eos": True, **flags}.items()},
+        "stream": True,
+        "ignore_eos": True,
+        **flags,
     }
     for name, value in tensors.items():
         if isinstance(value, bool):
@@ -102,9 +106,31 @@ async def stream(stub: Any, request: Any, take: Callable[[Any], int]) -> int:
     return total
 
 
-def tokens_in(reply: Any) -> int:
+def raw_ids(reply: Any) -> bytes:
     names = [output.name for output in reply.infer_response.outputs]
-    return len(reply.infer_response.raw_output_contents[names.index("output_ids")]) // 4
+    raw: bytes = reply.infer_response.raw_output_contents[names.index("output_ids")]
+    return raw
+
+
+def tokens_in(reply: Any) -> int:
+    return len(raw_ids(reply)) // 4
+
+
+async def check(url: str, engine: Any) -> None:
+    """End unless ``url`` answers with the tokens of ``engine``."""
+    served: list[bytes] = []
+    request = message(64, exclude_input_in_output=True, return_output_ids=True)
+    async with grpc.aio.insecure_channel(url) as channel:
+        await stream(service_pb2_grpc.GRPCInferenceServiceStub(channel), request, lambda reply: keep(served, reply))
+    events = engine.submit(Request("check", PROMPT, SamplingParams(max_tokens=64, ignore_eos=True)))
+    made = [token async for event in events for token in event.token_ids]
+    if np.frombuffer(b"".join(served), np.int32).tolist() != made:
+        raise SystemExit("Triton answers with other tokens than the engine makes: the timing would mean nothing")
+
+
+def keep(served: list[bytes], reply: Any) -> int:
+    served.append(raw_ids(reply))
+    return 0
 
 
 async def through_triton(url: str, streams: int, max_tokens: int) -> float:
@@ -163,6 +189,8 @@ def measure_null(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             "interval_20": lambda: through_triton(fast, 64, arguments.tokens),
             "token_by_token": lambda: through_triton(slow, 64, max(16, arguments.tokens // 8)),
         }
+        for url in (fast, slow):
+            asyncio.run(check(url, null_engine.open_engine(one)))
         figures = asyncio.run(in_turn(sides, arguments.repeats))
         return {**compared(figures, ("interval_20", "token_by_token")), "wire": asyncio.run(wire_sizes(fast, slow))}
 
@@ -192,6 +220,7 @@ def measure_cpu(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             "served": lambda: through_triton(url, 8, arguments.cpu_tokens),
             "offline": lambda: offline(engine, 8, arguments.cpu_tokens),
         }
+        asyncio.run(check(url, engine))
         return compared(asyncio.run(in_turn(sides, arguments.repeats)), ("served", "offline"))
 
 
