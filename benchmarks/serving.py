@@ -8,7 +8,8 @@ Server, model process and client share the machine. Three measurements, each as 
 
     null     64 streams of an engine without a model: tokens/s end to end, with ``stream_interval`` 20, and with one
              response a token (interval 1, no coalescing), in turn
-    wire     one answer of 4,096 tokens: the sizes of all responses added, text as deltas and cumulative
+    wire     one answer of 4,096 tokens: the sizes of all responses added, text as deltas and cumulative; nothing is
+             coalesced beyond the interval, as with one slow stream
     cpu      the sample on the CPU runtime, 8 streams: tokens/s through Triton and of the same engine in this process,
              in turn, at the recipe's ``stream_interval`` of 1
 
@@ -184,7 +185,11 @@ def compared(figures: dict[str, list[float]], names: tuple[str, str]) -> dict[st
 
 def measure_null(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     many, one = make_bundle(work / "null-20", 20), make_bundle(work / "null-1", 1)
-    with served(many, NULL) as fast, served(one, NULL, coalesce=False) as slow:
+    with (
+        served(many, NULL) as fast,
+        served(many, NULL, coalesce=False) as exact,
+        served(one, NULL, coalesce=False) as slow,
+    ):
         sides = {
             "interval_20": lambda: through_triton(fast, 64, arguments.tokens),
             "token_by_token": lambda: through_triton(slow, 64, max(16, arguments.tokens // 8)),
@@ -192,11 +197,11 @@ def measure_null(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         for url in (fast, slow):
             asyncio.run(check(url, null_engine.open_engine(one)))
         figures = asyncio.run(in_turn(sides, arguments.repeats))
-        return {**compared(figures, ("interval_20", "token_by_token")), "wire": asyncio.run(wire_sizes(fast, slow))}
+        return {**compared(figures, ("interval_20", "token_by_token")), "wire": asyncio.run(wire_sizes(exact, slow))}
 
 
 async def wire_sizes(fast: str, slow: str) -> dict[str, int]:
-    """Bytes of all responses of one answer of 4,096 tokens."""
+    """Bytes of all responses of one answer of 4,096 tokens, of exactly 20 (``fast``) and one (``slow``) tokens each."""
     plain = {"exclude_input_in_output": True}
     cases = {
         "delta_interval_20": (fast, plain),
