@@ -10,7 +10,7 @@ import pytest
 from tests.engine.building import B200, partial_of, run
 from toolkit.engine import space
 from toolkit.engine.bundle import Bundle
-from toolkit.engine.copying import clone
+from toolkit.engine.ranges import Range, clone
 from toolkit.errors import BundleError
 
 
@@ -61,8 +61,6 @@ def test_where_blocks_are_shared_unchanged_shards_need_no_room(
 
 
 def _disk_shares(folder: Path) -> bool:
-    from toolkit.engine.ranges import Range
-
     (folder / "probe").write_bytes(b"probe")
     one, other = os.open(folder / "probe", os.O_RDONLY), os.open(folder / "probe2", os.O_RDWR | os.O_CREAT)
     try:

@@ -15,7 +15,7 @@ from tests.helpers import write_checkpoint
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.engine import reader as reader_module
 from toolkit.engine.actions import MAKERS, jobs_of
-from toolkit.engine.ranges import Range, mapped
+from toolkit.engine.ranges import Range, read
 from toolkit.engine.reader import Sources
 from toolkit.errors import CheckpointError
 from toolkit.plan.types import Action, ShardPlan, Slice
@@ -61,7 +61,7 @@ def made(sources: Sources, *actions: Action) -> dict[str, bytes]:
     found: dict[str, dict[int, bytes]] = {}
     for job in jobs_of(ShardPlan("model.safetensors", actions)):
         for piece in MAKERS[job.kind](job, sources):
-            data = mapped(piece.data, piece.data.begin, piece.data.end) if isinstance(piece.data, Range) else piece.data
+            data = read(piece.data) if isinstance(piece.data, Range) else piece.data
             pieces = found.setdefault(piece.output, {})
             assert sum(map(len, pieces.values())) == piece.begin
             pieces[piece.begin] = data.tobytes()
