@@ -65,10 +65,10 @@ def sha256(data: bytes) -> str:
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, BUFFER - 1, BUFFER, BUFFER + 1, 9 * BUFFER, DATA.size])
 def test_any_size_computed_or_copied(source: Range, target: int, tmp_path: Path, size: int) -> None:
     wanted = DATA[:size].tobytes()
-    assert write(target, source, lambda output: output.put(DATA[:size])) == (sha256(wanted), sha256(DATA.tobytes()))
+    assert write(target, source, lambda output: output.append(DATA[:size])) == (sha256(wanted), sha256(DATA.tobytes()))
     assert (tmp_path / "target").read_bytes() == wanted
     os.truncate(target, 0)
-    assert write(target, None, lambda output: output.copy(source.cut(0, size))) == (sha256(wanted), None)
+    assert write(target, None, lambda output: output.append(source.cut(0, size))) == (sha256(wanted), None)
     assert (tmp_path / "target").read_bytes() == wanted
 
 
@@ -78,7 +78,10 @@ def test_many_pieces(source: Range, target: int, tmp_path: Path) -> None:
     for begin, size in zip(rng.integers(0, DATA.size, 60), rng.integers(0, 3 * BUFFER, 60), strict=True):
         part = source.cut(int(begin), int(min(begin + size, DATA.size)))
         data = DATA[part.begin : part.end]
-        steps += [lambda output, part=part: output.copy(part), lambda output, data=data: output.put(data[::-1].copy())]
+        steps += [
+            lambda output, part=part: output.append(part),
+            lambda output, data=data: output.append(data[::-1].copy()),
+        ]
         wanted += data.tobytes() + data[::-1].tobytes()
     assert write(target, source, *steps) == (sha256(wanted), sha256(DATA.tobytes()))
     assert (tmp_path / "target").read_bytes() == wanted
@@ -106,7 +109,7 @@ def test_a_file_system_that_cannot_pass_the_page_cache(
 
     monkeypatch.setattr(fcntl, "fcntl", refusing)
     monkeypatch.setattr(os, "pwrite", picky)
-    assert write(target, None, lambda output: output.copy(source)) == (sha256(DATA.tobytes()), None)
+    assert write(target, None, lambda output: output.append(source)) == (sha256(DATA.tobytes()), None)
     assert (tmp_path / "target").read_bytes() == DATA.tobytes()
 
 
@@ -115,7 +118,7 @@ def test_a_kernel_that_writes_less_than_was_asked_for(
 ) -> None:
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, data, at: pwrite(file, data[: max(1, len(data) // 3)], at))
-    assert write(target, None, lambda output: output.copy(source)) == (sha256(DATA.tobytes()), None)
+    assert write(target, None, lambda output: output.append(source)) == (sha256(DATA.tobytes()), None)
     assert (tmp_path / "target").read_bytes() == DATA.tobytes()
 
 
@@ -134,15 +137,15 @@ def test_a_write_that_fails_is_raised_here(
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OSError, match=os.strerror(error)):
-        write(target, None, lambda output: output.copy(source))
+        write(target, None, lambda output: output.append(source))
 
 
 def test_a_source_that_was_cut_short(source: Range, target: int) -> None:
     os.truncate(source.path, 3 * BUFFER + 5)
     with pytest.raises(BundleError, match=rf"source: the source changed .* ends at byte {3 * BUFFER + 5}\."):
-        write(target, None, lambda output: output.copy(source))
+        write(target, None, lambda output: output.append(source))
     with pytest.raises(BundleError, match="the source changed while it was read"):
-        write(target, source, lambda output: output.put(DATA, bound=DATA.size))
+        write(target, source, lambda output: output.append(DATA, bound=DATA.size))
 
 
 def test_what_a_tick_raises_ends_it(source: Range, target: int) -> None:
@@ -153,4 +156,4 @@ def test_what_a_tick_raises_ends_it(source: Range, target: int) -> None:
         raise Stop
 
     with pytest.raises(Stop):
-        write(target, None, lambda output: output.copy(source), tick=stop)
+        write(target, None, lambda output: output.append(source), tick=stop)

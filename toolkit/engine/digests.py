@@ -19,9 +19,9 @@ Tick = Callable[[int], None]
 
 
 class Part(NamedTuple):
-    """The next bytes of a file that is made: those of a source's range ``origin``, or computed ones.
+    """The next bytes of a file that is made: those of another file's range ``origin``, or computed ones.
 
-    What computed ones were made of ends at byte ``bound`` of the source file; 0 where it is in no or another file.
+    What they were made of ends at byte ``bound`` of the source; 0 where it is in none or another file.
     """
 
     data: Bytes

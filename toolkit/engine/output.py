@@ -64,23 +64,19 @@ class Output:
         for pool in (self._hasher, self._writer):
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def copy(self, source: Range) -> None:
-        """Append a range."""
+    def append(self, data: Bytes | Range, bound: int = 0) -> None:
+        """Computed bytes, or a range of another file; ``bound`` as in ``Part``."""
         done = 0
-        while done < source.size:
-            room = self._room(source.size - done)
-            origin = source.cut(done, done + room.size)
-            fill(room, origin)
-            self._append(Part(room, origin))
+        while done < data.size:
+            room, origin = self._room(data.size - done), None
+            if isinstance(data, Range):
+                fill(room, origin := data.cut(done, done + room.size))
+            else:
+                room[:] = data[done : done + room.size]
+            self._buffers[0].parts.append(Part(room, origin, bound))
+            self._used += room.size
+            self.position += room.size
             done += room.size
-
-    def put(self, data: Bytes, bound: int = 0) -> None:
-        """Append computed bytes; ``bound`` as in ``Part``."""
-        while data.size:
-            room = self._room(data.size)
-            room[:] = data[: room.size]
-            self._append(Part(room, None, bound))
-            data = data[room.size :]
 
     def finish(self) -> None:
         """Have all of it hashed and written."""
@@ -93,11 +89,6 @@ class Output:
         if self._used == BUFFER:
             self._send()
         return self._buffers[0].memory[self._used : self._used + wanted]
-
-    def _append(self, part: Part) -> None:
-        self._buffers[0].parts.append(part)
-        self._used += part.data.size
-        self.position += part.data.size
 
     def _send(self) -> None:
         """Give the buffer to the others, and take up the one that they had first."""

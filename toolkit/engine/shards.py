@@ -68,7 +68,7 @@ def _copied(shard: ShardPlan, sources: Sources, file: Range, tick: Tick) -> Done
     else:
         digests = Digests(None, tick)
         with Output(file.descriptor, digests) as output:
-            output.copy(source)
+            output.append(source)
             output.finish()
         sha256, _ = digests.hexdigests()
     return Done(size=file.size, sha256=sha256, source=sha256)
@@ -134,20 +134,18 @@ class _InOrder(ExitStack):
     def __init__(self, output: Output, folder: Path) -> None:
         super().__init__()
         self._output, self._folder = output, folder
-        self._waiting: dict[int, Range] = {}
+        self._waiting: dict[int, tuple[Range, int]] = {}
         self._scratch: IO[bytes] | None = None
 
     def put(self, at: int, data: Bytes | Range, bound: int = 0) -> None:
         """Data for byte ``at`` of the file; ``bound`` as in ``Part``."""
         if at != self._output.position:
             if data.size:
-                self._waiting[at] = data if isinstance(data, Range) else self._kept(data)
-        elif isinstance(data, Range):
-            self._output.copy(data)
-        else:
-            self._output.put(data, bound)
+                self._waiting[at] = data if isinstance(data, Range) else self._kept(data), bound
+            return
+        self._output.append(data, bound)
         while (ready := self._waiting.pop(self._output.position, None)) is not None:
-            self._output.copy(ready)
+            self._output.append(*ready)
 
     def _kept(self, data: Bytes) -> Range:
         if self._scratch is None:
