@@ -32,7 +32,7 @@ from toolkit.engine.lock import locked
 from toolkit.engine.manifest import manifest_of
 from toolkit.engine.places import Places
 from toolkit.engine.reader import Sources
-from toolkit.engine.shards import make_shard, part_of, planned_size
+from toolkit.engine.shards import make_shard, part_of, planned_size, waiting_size
 from toolkit.engine.space import check_space
 from toolkit.engine.workers import Tick, processors, run_tasks
 from toolkit.errors import BundleError, PlanError
@@ -202,9 +202,13 @@ class _Build:
             return
 
     def _check_space(self) -> None:
-        missing = [shard.file for shard in self.plan.shards if shard.file not in self.journal.shards]
-        clonable = [self.sources.main.file(name) for name in missing if name in self.same]
-        check_space(self.places.partial, sum(self.sizes[name] for name in missing), clonable)
+        missing = [shard for shard in self.plan.shards if shard.file not in self.journal.shards]
+        clonable = [self.sources.main.file(shard.file) for shard in missing if shard.unchanged]
+        at_once = sorted((waiting_size(shard) for shard in missing if not shard.unchanged), reverse=True)[
+            : self.workers
+        ]
+        needed = sum(self.sizes[shard.file] for shard in missing) + sum(at_once)
+        check_space(self.places.partial, needed, clonable)
 
     def _tasks(self) -> tuple[list[Callable[[Tick], _Made | _Read]], int]:
         """A source file and the shard of its name one after the other; and the bytes that all of them read or write."""

@@ -39,6 +39,12 @@ def planned_size(shard: ShardPlan, sources: Sources) -> int:
     return sources.main.file(shard.file).size if shard.unchanged else len(_layout(shard)[0]) + shard.nbytes
 
 
+def waiting_size(shard: ShardPlan) -> int:
+    """Bytes that ``make_shard`` may store beside the file meanwhile: all but the first outputs of its computations."""
+    _, infos = _layout(shard)
+    return sum(infos[str(action.output)].nbytes for job in jobs_of(shard) for action in job.actions[1:])
+
+
 def part_of(target: Path) -> Path:
     """Where a shard grows."""
     return target.with_name(target.name + ".tmp")
@@ -120,7 +126,8 @@ def _opened(part: Path) -> Iterator[int]:
 
 
 def _layout(shard: ShardPlan) -> tuple[bytes, dict[str, TensorInfo]]:
-    writes = [(str(a.output), str(a.dtype), a.shape) for a in shard.actions if a.output is not None]
+    actions = (action for job in jobs_of(shard) for action in job.actions)
+    writes = [(str(a.output), str(a.dtype), a.shape) for a in actions if a.output is not None]
     return layout(shard.file, writes, {"format": "pt"})
 
 
