@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import runpy
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +33,7 @@ def model(tmp_path: Path, ended: threading.Event) -> Iterator[ServedModel]:
 
 
 def parameters(bundle: Path, **more: str) -> dict[str, str]:
-    return {"bundle": str(bundle), "engine_factory": toy.FACTORY, "max_queue_size": "2", **more}
+    return {"bundle": str(bundle), "engine_factory": toy.FACTORY, "max_queue_size": "2", "coalesce": "false", **more}
 
 
 def ask(model: ServedModel, **inputs: Any) -> Sender:
@@ -141,6 +144,7 @@ def test_dead_engine_answers_with_its_reason_and_ends_the_process(model: ServedM
         assert sender.error is not None
         assert (sender.error.code, sender.error.message) == ("INTERNAL", "the engine died: out of luck")
     assert ended.wait(10)
+    assert not model.ready
 
 
 def test_client_that_is_gone_frees_its_slot(model: ServedModel) -> None:
@@ -173,6 +177,90 @@ def test_full_queue_refuses_as_unavailable(model: ServedModel) -> None:
     assert not any(sender.final.is_set() for sender in held)
 
 
+def test_stop_ends_every_request_with_its_id_and_answers(model: ServedModel) -> None:
+    held = [ask(model, id="same", text_input="h", streaming=True) for _ in range(2)]
+    other = ask(model, id="other", text_input="h", streaming=True)
+    assert all(sender.first.wait(10) for sender in (*held, other))
+    answer = ask(model, id="same", stop=True).wait()
+    assert (answer.responses, answer.error, answer.misused) == ([{}], None, [])
+    for sender in held:
+        error = sender.wait().error
+        assert error is not None
+        assert (error.code, error.message) == ("CANCELLED", "the client cancelled the request")
+    assert not other.final.is_set()
+    assert counted("cancelled") == 2
+
+
+def test_stop_is_served_when_the_queue_is_full(model: ServedModel) -> None:
+    held = [ask(model, id="a", text_input="h", streaming=True) for _ in range(toy.SLOTS + 2)]
+    assert ask(model, id="a", stop=True).wait().error is None
+    assert [sender.wait().error is not None for sender in held] == [True] * len(held)
+
+
+def test_stop_without_an_id_is_refused(model: ServedModel) -> None:
+    refused = ask(model, id="", stop=True).wait()
+    assert refused.error is not None
+    assert (refused.error.code, refused.error.message) == (
+        "INVALID_ARG",
+        "input 'stop' needs a request id: send that of the request to stop",
+    )
+
+
+def test_engine_that_fails_at_one_request_serves_the_others(model: ServedModel) -> None:
+    held = ask(model, text_input="h", streaming=True)
+    assert held.first.wait(10)
+    failed = ask(model, text_input="f", streaming=True).wait()
+    assert failed.error is not None
+    assert (len(failed.responses), failed.error.code, failed.error.message) == (
+        1,
+        "INTERNAL",
+        "no KV cache block is free",
+    )
+    assert not held.final.is_set()
+    assert (counted("failed"), model.ready) == (1, True)
+
+
+def test_performance_metrics_in_the_declared_datatypes(model: ServedModel) -> None:
+    sender = ask(model, text_input="a", max_tokens=3, return_perf_metrics=True, return_num_cached_tokens=True).wait()
+    [response] = sender.responses
+    arrival, first, last = (response[f"{name}_time_ns"][0] for name in ("arrival", "first_token", "last_token"))
+    assert arrival <= first <= last
+    assert response["num_cached_tokens"] == [0]
+    assert response.keys() == {
+        "text_output",
+        "num_cached_tokens",
+        "arrival_time_ns",
+        "first_token_time_ns",
+        "last_token_time_ns",
+    }
+
+
+def test_latencies_and_tokens_are_measured(model: ServedModel) -> None:
+    ask(model, text_input="ab", max_tokens=3).wait()
+    ask(model, text_input="ab", max_tokens=1).wait()
+    ask(model, text_input="a" * 64).wait()
+    values = MetricFamily.values
+    seen = {
+        name: len(values[f"trtkit_{name}_seconds", "toy"].observed)
+        for name in ("time_to_first_token", "time_per_output_token", "queue")
+    }
+    assert seen == {"time_to_first_token": 2, "time_per_output_token": 1, "queue": 0}
+    tokens = {
+        kind: values["trtkit_tokens_total", *sorted((kind, "toy"))].value for kind in ("prompt", "generated", "cached")
+    }
+    assert tokens == {"prompt": 4, "generated": 4, "cached": 2}
+
+
+def test_a_response_that_cannot_be_sent_ends_only_its_stream(model: ServedModel) -> None:
+    request = Request(text_input="a", streaming=True, max_tokens=9)
+    request.sender.broken = True
+    model.execute([request])
+    error = request.sender.wait().error
+    assert error is not None
+    assert (error.code, request.sender.responses) == ("CANCELLED", [])
+    assert ask(model, text_input="a", max_tokens=1).wait().responses == [{"text_output": ["ab"]}]
+
+
 def test_close_ends_open_streams(tmp_path: Path) -> None:
     toy.write_bundle(tmp_path / "bundle")
     model = ServedModel.load(fake_triton, "toy", parameters(tmp_path / "bundle"))
@@ -193,10 +281,43 @@ def test_stream_interval_of_the_recipe(tmp_path: Path) -> None:
     assert [response["text_output"] for response in sender.responses] == [["b"], ["cde"], ["fg"]]
 
 
+def test_coalesced_responses_hold_the_same_tokens(tmp_path: Path) -> None:
+    toy.write_bundle(tmp_path / "bundle")
+    model = ServedModel.load(fake_triton, "toy", parameters(tmp_path / "bundle", coalesce="true"))
+    whole, streamed = (
+        ask(model, text_input="a", streaming=streaming, max_tokens=60, return_output_ids=True).wait()
+        for streaming in (False, True)
+    )
+    model.close()
+    assert len(streamed.responses) < 60
+    assert (
+        "".join(response["text_output"][0] for response in streamed.responses) == whole.responses[0]["text_output"][0]
+    )
+    ids = [token for response in streamed.responses for token in response["output_ids"]]
+    assert ids == whole.responses[0]["output_ids"]
+
+
 def test_missing_bundle_is_the_reason_why_the_model_does_not_load(tmp_path: Path) -> None:
     with pytest.raises(fake_triton.TritonModelException) as caught:
         ServedModel.load(fake_triton, "toy", parameters(tmp_path / "none"))
     assert str(caught.value) == f"{tmp_path / 'none'}: there is no engine bundle. Type: trtkit engine RECIPE"
+
+
+def test_entry_point_of_the_repository_says_whether_the_model_is_ready(
+    tmp_path: Path, ended: threading.Event, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.write_bundle(tmp_path / "bundle")
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", fake_triton)
+    entry = runpy.run_path(str(root / "triton_repo/tensorrt_llm/1/model.py"))["TritonPythonModel"]()
+    given = parameters(tmp_path / "bundle", toolkit_path=str(root))
+    config = {"parameters": {name: {"string_value": value} for name, value in given.items()}}
+    entry.initialize({"model_name": "toy", "model_config": json.dumps(config)})
+    assert entry.is_ready() is True
+    request = Request(text_input="d")
+    entry.execute([request])
+    request.sender.wait()
+    assert entry.is_ready() is False
+    entry.finalize()
 
 
 def test_the_toy_counts_the_alphabet() -> None:
