@@ -6,16 +6,18 @@ ModelOpt 0.37 writes them: codes uniform, block scales as normal weights give th
     PYTHONPATH=. python benchmarks/engine_build.py
 
 Each side runs in a process of its own, in turn, ``--repeats`` times; the output is removed and the disk synced before
-each. Sources are in the page cache on both sides: nothing is dropped from it, which would need root, and a cold disk
-would hide what the build itself costs. ``cp -r`` ends before its bytes are on the disk; a build syncs every shard, so
-``cp -r`` followed by ``sync`` is timed as well. Builds:
+each. Once with the source in the page cache (warm), once without it (cold), as a checkpoint is that does not fit there:
+``posix_fadvise`` drops it before each run, and mincore(2) says that it is gone. ``cp -r`` ends before its bytes are on
+the disk and a build when they are, so ``cp -r`` followed by ``sync`` is timed as well. A ``cp -r`` that is not counted
+goes before each run: a virtual machine's memory that nobody used for some seconds may first have to be given to it,
+which takes a copy through the page cache several times as long. Builds:
 
     attention   NVFP4 for a B200: attention dequantised to BF16, all else unchanged
     mxfp4       NVFP4 experts to MXFP4 for an H100, attention dequantised
     check       ``trtkit engine --check`` of the attention bundle
 
-A card is printed, then one JSON line: wall and processor seconds, ratios of wall seconds to ``cp -r``, and the
-process's peak resident memory.
+A card is printed, then one JSON line: wall and processor seconds, ratios of wall seconds to ``cp -r`` and to ``cp -r``
+and ``sync`` in the same state, and the process's peak resident memory.
 """
 
 from __future__ import annotations
@@ -33,10 +35,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import engine_build_cache as cache
 import numpy as np
 from machine import processor, versions
 
 from toolkit.checkpoint.safetensors import ShardWriter
+from toolkit.engine.workers import processors
 from toolkit.numerics import nvfp4
 
 ROOT = Path(__file__).parents[1]
@@ -174,8 +178,10 @@ class Side:
 
 def timed(argv: list[str], side: Side) -> None:
     """Run a process to its end and note what it took."""
+    # an installed package has its bytecode
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     begin = time.perf_counter()
-    process = subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(argv, env={**environment, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -192,7 +198,7 @@ def command(work: Path, kind: str) -> list[str]:
     return argv + [word for override in overrides for word in ("--set", override)]
 
 
-def measure(work: Path, repeats: int) -> dict[str, Side]:
+def measure(work: Path, repeats: int, state: str) -> dict[str, Side]:
     check = [sys.executable, "-c", "from toolkit.cli import main; main()", "engine", "--check", str(work / "attention")]
     sides = {
         "cp": ["cp", "-r", str(work / "source"), str(work / "cp")],
@@ -202,12 +208,35 @@ def measure(work: Path, repeats: int) -> dict[str, Side]:
     results = {name: Side() for name in (*sides, "check")}
     for _ in range(repeats):
         for name, argv in sides.items():
-            os.sync()
-            steps = {name: argv, "check": check} if name == "attention" else {name: argv}
-            for step, line in steps.items():
-                timed(line, results[step])
+            prepare(work, state)
+            timed(argv, results[name])
+            if name == "attention":
+                os.sync()
+                {"warm": cache.load, "cold": cache.drop}[state](work / name / "checkpoint")
+                timed(check, results["check"])
             shutil.rmtree(work / name)
     return results
+
+
+def prepare(work: Path, state: str) -> None:
+    """The disk at rest, memory at hand, and the source in the page cache or out of it."""
+    timed(["cp", "-r", str(work / "source"), str(work / "not counted")], Side())
+    shutil.rmtree(work / "not counted")
+    os.sync()
+    {"warm": cache.load, "cold": cache.drop}[state](work / "source")
+    share = cache.resident(work / "source")
+    if abs(share - (state == "warm")) > 0.02:
+        raise SystemExit(f"{share:.0%} of the source are in the page cache, which is not {state}")
+
+
+def card(state: str, results: dict[str, Side], nbytes: int) -> None:
+    cp, synced = results["cp"].median, results["cp and sync"].median
+    print(f"{state:13}     s    GB/s   x cp -r  x cp -r and sync   cpu s     MiB")
+    for name, side in results.items():
+        speed, work_done = nbytes / side.median / 1e9, statistics.median(side.processor_seconds)
+        times = f"{side.median / cp:9.2f} {side.median / synced:17.2f}"
+        print(f"  {name:12}{side.median:5.2f} {speed:7.2f} {times} {work_done:7.2f} {side.max_rss >> 20:7}")
+    print()
 
 
 def main() -> int:
@@ -220,39 +249,30 @@ def main() -> int:
     if arguments.generate:
         generate(arguments.generate, arguments.layers)
         return 0
-    load = os.getloadavg()[0]
+    loads = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory(prefix="trtkit-build-", dir=arguments.work) as folder:
         work = Path(folder)
         # in a process of its own: a child's ru_maxrss begins with what its parent holds
         own = [sys.executable, __file__, "--layers", str(arguments.layers), "--generate", str(work / "source")]
         subprocess.run(own, check=True)
         nbytes = sum(path.stat().st_size for path in (work / "source").iterdir())
-        timed(["cp", "-r", str(work / "source"), str(work / "warm")], Side())
-        shutil.rmtree(work / "warm")
-        results = measure(work, arguments.repeats)
-    cp = results["cp"].median
-    environment = {"processor": processor(), "processors": os.cpu_count(), **versions("numpy")}
-    print(f"trtkit engine, {nbytes:,} bytes, {os.cpu_count()} processors: {environment['processor']}")
-    print(f"medians of {arguments.repeats}; load average before {load:.1f}\n")
-    for name, side in results.items():
-        speed, times, work_done = (
-            nbytes / side.median / 1e9,
-            side.median / cp,
-            statistics.median(side.processor_seconds),
-        )
-        rss = side.max_rss >> 20
-        print(
-            f"  {name:12}{side.median:8.2f} s {speed:6.2f} GB/s {times:6.2f} x cp -r {work_done:8.2f} cpu s {rss:6} MiB"
-        )
-    ratios = {name: round(side.median / cp, 3) for name, side in results.items()}
-    document = {
-        "benchmark": "build",
-        "bytes": nbytes,
-        "environment": environment,
-        "load": load,
-        "seconds_to_cp": ratios,
-    }
-    print(json.dumps({**document, "sides": {name: asdict(side) for name, side in results.items()}}))
+        timed(command(work, "attention"), Side())  # writes the bytecode
+        shutil.rmtree(work / "attention")
+        states = {state: measure(work, arguments.repeats, state) for state in ("warm", "cold")}
+    loads.append(os.getloadavg()[0])
+    environment = {"processor": processor(), "processors": processors(), **versions("numpy")}
+    print(f"trtkit engine, {nbytes:,} bytes, {processors()} processors: {environment['processor']}")
+    print(f"medians of {arguments.repeats}; load average before {loads[0]:.1f}, after {loads[1]:.1f}\n")
+    for state, results in states.items():
+        card(state, results, nbytes)
+    document = {"benchmark": "build", "bytes": nbytes, "environment": environment, "load": loads}
+    for base in ("cp", "cp and sync"):
+        document[f"seconds to {base}"] = {
+            state: {name: round(side.median / results[base].median, 3) for name, side in results.items()}
+            for state, results in states.items()
+        }
+    sides = {state: {name: asdict(side) for name, side in results.items()} for state, results in states.items()}
+    print(json.dumps({**document, "sides": sides}))
     return 0
 
 

@@ -7,8 +7,9 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import pytest
 
 from tests.engine.building import B200, partial_of, run, tree
 from toolkit.engine import build as build_module
+from toolkit.engine import output as output_module
 from toolkit.engine import shards as shards_module
+from toolkit.engine.actions import MAKERS, Job, Piece
 from toolkit.engine.bundle import Bundle
 from toolkit.engine.inputs import check_inputs
-from toolkit.engine.reader import Reader
+from toolkit.engine.reader import Reader, Sources
 from toolkit.errors import BundleError, CheckpointError
 
 SECOND = "model-00002-of-00003.safetensors"
@@ -140,38 +143,50 @@ def test_a_source_that_is_cut_short_meanwhile(
     run(root, output, *target, f"checkpoint.path={source}").bundle.check()
 
 
-def test_a_disk_that_writes_something_else_is_found(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("target", [(), B200], ids=["unchanged", "rewritten"])
+def test_a_disk_that_writes_something_else_is_found_by_the_check(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: tuple[str, ...]
 ) -> None:
-    write = shards_module.write
+    pwrite = os.pwrite
 
-    def bad(target: int, at: int, data: memoryview) -> None:
+    def bad(descriptor: int, data: memoryview, at: int) -> int:
         changed = bytearray(data)
-        changed[-1] ^= len(changed) > 100_000
-        write(target, at, memoryview(changed))
+        changed[len(changed) // 2] ^= len(changed) > 100_000
+        return pwrite(descriptor, changed, at)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards_module, "write", bad)
-        with pytest.raises(BundleError, match=r"byte \d+ is not what was written. Check the disk"):
-            run(root, tmp_path / "out", *B200)
-    assert not (tmp_path / "out").exists()
-    run(root, tmp_path / "out", *B200).bundle.check()
+        patch.setattr(os, "pwrite", bad)
+        # without direct writes, which take no bytes from elsewhere
+        patch.setattr(output_module, "_DIRECT", 0)
+        bundle = run(root, tmp_path / "out", *target).bundle
+    with pytest.raises(BundleError, match=r"checkpoint/model-\d+-of-00003.safetensors is not what was built"):
+        bundle.check()
 
 
-def test_a_kernel_that_copies_something_else_is_found(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("target", [B200, (*B200, "target.gpu=h100")], ids=["dequantised", "transcoded"])
+def test_tensors_that_do_not_get_their_bytes(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: tuple[str, ...]
 ) -> None:
-    def shifted(source: int, target: int, count: int, begin: int, at: int) -> int:
-        return os.pwrite(target, os.pread(source, count, begin)[::-1], at)
+    kind = "dequantize" if target == B200 else "transcode"
+    make = MAKERS[kind]
 
-    monkeypatch.setattr(os, "copy_file_range", shifted)
-    with pytest.raises(BundleError, match=r"byte \d+ differs from its source. Build again"):
-        run(root, tmp_path / "out", *B200)
+    def lacking(job: Job, sources: Sources) -> Iterator[Piece]:
+        for piece in make(job, sources):
+            yield (
+                piece
+                if piece.begin or not piece.output.endswith(("_scales", "weight"))
+                else replace(piece, data=piece.data[:-1])
+            )
+
+    monkeypatch.setattr(shards_module, "MAKERS", {**MAKERS, kind: lacking})
+    with pytest.raises(BundleError, match=r"tensor '.*' would not get the bytes that its shape needs"):
+        run(root, tmp_path / "out", *target)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_disk_that_fills_up_at_any_write(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line, no bundle, no thread; the next build, with room, is whole."""
+    monkeypatch.setattr(output_module, "BUFFER", 1 << 18)
     output, calls = tmp_path / "out", [0]
 
     def filling(function: Callable[..., Any], last: int) -> Callable[..., Any]:
@@ -187,8 +202,7 @@ def test_a_disk_that_fills_up_at_any_write(root: Path, tmp_path: Path, monkeypat
     while True:
         calls[0] = 0
         with monkeypatch.context() as patch:
-            for name in ("copy_file_range", "pwrite"):
-                patch.setattr(os, name, filling(getattr(os, name), last))
+            patch.setattr(os, "pwrite", filling(os.pwrite, last))
             with suppress(BundleError):
                 run(root, output, *B200)
                 break

@@ -3,13 +3,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from toolkit.engine.digests import Copied, proved_sha256, published_sha256, sha256_of, sha256_path
+from toolkit.engine.digests import Digests, Part, published_sha256, sha256_of, sha256_path
 from toolkit.engine.ranges import Range
 from toolkit.errors import BundleError
 
@@ -39,38 +39,71 @@ def test_a_file(tmp_path: Path, size: int) -> None:
     assert sum(ticks) == 2 * size
 
 
-def test_two_files_in_the_pass_that_compares_them(tmp_path: Path) -> None:
-    """A header and a computed part are the target's own; the source has bytes of its own before, between and after."""
-    made = b"header" + DATA[1000:9_000_000] + b"computed" + DATA[10_000_000:19_000_000]
+def parts_of(source: Range, *ranges: tuple[int, int] | bytes, bound: int = 0) -> Iterator[Part]:
+    """Copied ranges and computed bytes, as small parts."""
+    for item in ranges:
+        data = np.frombuffer(DATA[slice(*item)] if isinstance(item, tuple) else item, np.uint8)
+        for begin in range(0, data.size, 3 << 20):
+            piece = data[begin : begin + (3 << 20)]
+            origin = source.cut(item[0] + begin, item[0] + begin + piece.size) if isinstance(item, tuple) else None
+            yield Part(piece, origin, bound)
+
+
+MIB = 1 << 20
+OWN = np.random.default_rng(7).integers(0, 256, 5 * MIB + 3, np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("bound", [0, 1, 9 * MIB, len(DATA)])
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        (),
+        (b"header",),
+        ((0, len(DATA)),),
+        (b"header", (1000, 9 * MIB), OWN, (10 * MIB, 18 * MIB)),
+        (b"header", (10 * MIB, 18 * MIB), OWN, (1000, 9 * MIB), OWN),
+        ((5, 7), (5, 7), (6, 9), OWN, (len(DATA) - 1, len(DATA))),
+    ],
+    ids=["nothing", "computed", "all", "in order", "out of order", "again"],
+)
+def test_a_file_and_its_source_in_one_pass(
+    tmp_path: Path, ranges: tuple[tuple[int, int] | bytes, ...], bound: int
+) -> None:
+    made = b"".join(DATA[slice(*item)] if isinstance(item, tuple) else item for item in ranges)
     ticks: list[int] = []
-    with opened(tmp_path / "source", DATA) as source, opened(tmp_path / "made", made) as file:
-        copied = [
-            Copied(6, Range(source.path, source.descriptor, 1000, 9_000_000)),
-            Copied(14 + 9_000_000 - 1000, Range(source.path, source.descriptor, 10_000_000, 19_000_000)),
-        ]
-        assert proved_sha256(file, copied, source, ticks.append) == (sha256(made), sha256(DATA))
-        assert sum(ticks) == len(made) + len(DATA)
-        assert proved_sha256(file, copied, None, lambda count: None) == (sha256(made), None)
-        backwards = [Copied(part.at, part.source) for part in copied]
-        swapped = made[:6] + DATA[10_000_000:19_000_000] + DATA[1000:9_000_000]
-    with opened(tmp_path / "source", DATA) as source, opened(tmp_path / "made", swapped) as file:
-        later, earlier = (
-            Range(source.path, source.descriptor, part.source.begin, part.source.end) for part in backwards[::-1]
-        )
-        parts = [Copied(6, later), Copied(6 + later.size, earlier)]
-        assert proved_sha256(file, parts, source, lambda count: None) == (sha256(swapped), sha256(DATA))
+    with opened(tmp_path / "source", DATA) as source:
+        for of, wanted in ((source, sha256(DATA)), (None, None)):
+            ticks.clear()
+            digests = Digests(of, ticks.append)
+            for part in parts_of(source, *ranges, bound=bound):
+                digests.update(part)
+            assert digests.hexdigests() == (sha256(made), wanted)
+            assert sum(ticks) == len(made) + (len(DATA) if of else 0)
 
 
-@pytest.mark.parametrize("byte", [6, 3_000_000, 9_000_005])
-def test_the_first_byte_that_differs_is_named(tmp_path: Path, byte: int) -> None:
-    made = bytearray(b"header" + DATA[:9_000_000])
-    made[byte] ^= 1
-    with ExitStack() as stack:
-        source = stack.enter_context(opened(tmp_path / "source", DATA))
-        file = stack.enter_context(opened(tmp_path / "made", bytes(made)))
-        copied = [Copied(6, Range(source.path, source.descriptor, 0, 9_000_000))]
-        with pytest.raises(BundleError, match=rf"made: byte {byte} differs from its source. Build again"):
-            proved_sha256(file, copied, source, lambda count: None)
+def test_bytes_that_come_in_the_source_s_order_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, preadv = [0], os.preadv
+
+    def counting(descriptor: int, views: list[memoryview], at: int) -> int:
+        read[0] += len(views[0])
+        return preadv(descriptor, views, at)
+
+    with opened(tmp_path / "source", DATA) as source:
+        digests = Digests(source, lambda count: None)
+        monkeypatch.setattr(os, "preadv", counting)
+        for part in parts_of(source, b"header", (1000, 9 * MIB), OWN, (10 * MIB, 18 * MIB), bound=10 * MIB):
+            digests.update(part)
+        assert digests.hexdigests()[1] == sha256(DATA)
+    assert read[0] == len(DATA) - (9 * MIB - 1000) - 8 * MIB
+
+
+def test_bytes_of_another_file_are_not_the_source_s(tmp_path: Path) -> None:
+    with opened(tmp_path / "source", DATA) as source, opened(tmp_path / "other", OWN) as other:
+        digests = Digests(source, lambda count: None)
+        digests.update(Part(np.frombuffer(OWN, np.uint8), other))
+        assert digests.hexdigests() == (sha256(OWN), sha256(DATA))
 
 
 def test_a_file_that_was_cut_short(tmp_path: Path) -> None:

@@ -2,33 +2,45 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.engine.building import B200, partial_of, run
-from toolkit.engine import space
+from toolkit.checkpoint.source import Checkpoint
+from toolkit.engine import build, reader, space
 from toolkit.engine.bundle import Bundle
-from toolkit.engine.copying import clone
+from toolkit.engine.ranges import Range, clone
 from toolkit.errors import BundleError
+from toolkit.plan.types import ShardPlan
 
 
 def free(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=count))
 
 
+@pytest.mark.parametrize(("gpu", "workers"), [("b200", 1), ("h100", 1), ("h100", 2)])
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: str, workers: int
 ) -> None:
-    output = tmp_path / "out"
-    nbytes = sum(path.stat().st_size for path in run(root, output, *B200).bundle.checkpoint_dir.glob("*.safetensors"))
+    """MXFP4's scales are computed with the blocks and wait in a file for their turn, those of a shard a worker."""
+    output, target = tmp_path / "out", (*B200, f"target.gpu={gpu}")
+    run(root, output, *target)
+    nbytes, waiting = 0, []
+    for path in (output / "checkpoint").glob("*.safetensors"):
+        nbytes += path.stat().st_size
+        tensors = Checkpoint.open(output / "checkpoint").tensors.values()
+        waiting.append(sum(t.nbytes for t in tensors if t.shard == path.name and t.name.endswith("_proj_scales")))
+    assert any(waiting) is (gpu == "h100")
     shutil.rmtree(output)
-    needed = nbytes + (8 << 20)
+    needed = nbytes + sum(sorted(waiting)[-workers:]) + (8 << 20)
     free(monkeypatch, needed - 1)
     seen: list[int] = []
     with pytest.raises(BundleError) as caught:
-        run(root, output, *B200, progress=lambda done, total: seen.append(done))
+        run(root, output, *target, progress=lambda done, total: seen.append(done), workers=workers)
     assert str(caught.value) == (
         f"{tmp_path}: not enough room: {needed:,} more bytes are needed, {needed - 1:,} are free. "
         "Make room, or set engine.output to another disk"
@@ -36,7 +48,28 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
     assert seen == []
     assert not list(partial_of(output).rglob("*.safetensors*"))
     free(monkeypatch, needed)
-    run(root, output, *B200).bundle.check()
+    run(root, output, *target, workers=workers).bundle.check()
+
+
+def test_what_waits_is_counted(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, counted, temporary = [0], [0], tempfile.TemporaryFile
+    waiting_size = build.waiting_size
+
+    def counting(**options: Any) -> Any:
+        file = temporary(**options)
+        write = file.write
+        monkeypatch.setattr(file, "write", lambda data: written.__setitem__(0, written[0] + len(data)) or write(data))
+        return file
+
+    def noted(shard: ShardPlan) -> int:
+        counted[0] += waiting_size(shard)
+        return waiting_size(shard)
+
+    monkeypatch.setattr(reader, "PART", 2000)
+    monkeypatch.setattr(tempfile, "TemporaryFile", counting)
+    monkeypatch.setattr(build, "waiting_size", noted)
+    run(root, tmp_path / "out", *B200, "target.gpu=h100").bundle.check()
+    assert 8 * written[0] == 7 * counted[0] > 0, "one expert at a time, and the last of eight waits for nothing"
 
 
 def test_what_is_there_already_needs_no_room(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +94,6 @@ def test_where_blocks_are_shared_unchanged_shards_need_no_room(
 
 
 def _disk_shares(folder: Path) -> bool:
-    from toolkit.engine.ranges import Range
-
     (folder / "probe").write_bytes(b"probe")
     one, other = os.open(folder / "probe", os.O_RDONLY), os.open(folder / "probe2", os.O_RDWR | os.O_CREAT)
     try:

@@ -1,6 +1,6 @@
 """Carry out a ``Plan``: source checkpoint → verified engine bundle.
 
-A bundle grows in a folder beside the output (``Places``). Threads write and prove its shards beside their names; this
+A bundle grows in a folder beside the output (``Places``). Threads write and hash its shards beside their names; this
 thread syncs, renames and notes each in a journal, so that a killed build goes on with the first unfinished shard. A
 shard of an earlier bundle that would come out the same is linked in. Sources are hashed meanwhile. The manifest is
 written last, and the folder renamed to its name.
@@ -32,7 +32,7 @@ from toolkit.engine.lock import locked
 from toolkit.engine.manifest import manifest_of
 from toolkit.engine.places import Places
 from toolkit.engine.reader import Sources
-from toolkit.engine.shards import make_shard, part_of, planned_size
+from toolkit.engine.shards import make_shard, part_of, planned_size, waiting_size
 from toolkit.engine.space import check_space
 from toolkit.engine.workers import Tick, processors, run_tasks
 from toolkit.errors import BundleError, PlanError
@@ -63,7 +63,7 @@ def build(
 ) -> Built:
     """Build ``recipe.engine.output`` from ``source`` as planned.
 
-    ``progress`` gets bytes done and in all (sources hashed, shards written, shards read back), on this thread.
+    ``progress`` gets bytes done and in all (shards written, sources hashed that are not the same), on this thread.
     ``workers`` is the number of threads, by default one for each processor, up to ``MOST_WORKERS``. Raises
     ``PlanError`` for a refused plan, ``CheckpointError`` for a damaged source, ``BundleError`` when the output is
     something else, another build is at work there, the disk is too small or says no, or the source changes meanwhile;
@@ -94,7 +94,7 @@ def build(
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A shard that is whole and verified; ``reused`` where it stands under its name already."""
+    """A shard that is whole; ``reused`` where it stands under its name already."""
 
     file: str
     done: Done
@@ -103,7 +103,7 @@ class _Made:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A source file that was looked through; ``sha256`` is None where the shard of its name brings it."""
+    """A source file that was looked through; ``sha256`` is None where it is known or comes with a shard."""
 
     file: str
     sha256: str | None
@@ -202,9 +202,13 @@ class _Build:
             return
 
     def _check_space(self) -> None:
-        missing = [shard.file for shard in self.plan.shards if shard.file not in self.journal.shards]
-        clonable = [self.sources.main.file(name) for name in missing if name in self.same]
-        check_space(self.places.partial, sum(self.sizes[name] for name in missing), clonable)
+        missing = [shard for shard in self.plan.shards if shard.file not in self.journal.shards]
+        clonable = [self.sources.main.file(shard.file) for shard in missing if shard.unchanged]
+        at_once = sorted((waiting_size(shard) for shard in missing if not shard.unchanged), reverse=True)[
+            : self.workers
+        ]
+        needed = sum(self.sizes[shard.file] for shard in missing) + sum(at_once)
+        check_space(self.places.partial, needed, clonable)
 
     def _tasks(self) -> tuple[list[Callable[[Tick], _Made | _Read]], int]:
         """A source file and the shard of its name one after the other; and the bytes that all of them read or write."""
@@ -214,28 +218,36 @@ class _Build:
                 used.setdefault(self.sources.main.info(name).shard, {})[name] = None
         tasks, total = list[Callable[[Tick], _Made | _Read]](), 0
         shards = {shard.file: shard for shard in self.plan.shards}
-        originals = {name: self.sources.main.file(name).size for name in self.sources.main.checkpoint.shards}
+        originals = self.sources.main.checkpoint.shards
         for name in dict.fromkeys((*originals, *shards)):
             if name in originals:
                 tasks.append(partial(self._read, name, tuple(used.get(name, ()))))
-                total += 0 if name in self.same or name in self.journal.sources else originals[name]
+                total += 0 if self._is_hashed(name) else self.sources.main.file(name).size
             if name in shards:
                 tasks.append(partial(self._shard, shards[name]))
-                total += 2 * self.sizes[name]
+                total += self._cost(name)
         return tasks, total
+
+    def _is_hashed(self, name: str) -> bool:
+        """Whether a source file's SHA-256 is known or comes with the shard of its name."""
+        return name in self.sizes or name in self.journal.sources
+
+    def _cost(self, name: str) -> int:
+        """Bytes of a shard and of the source file that is hashed with it."""
+        with_source = name in self.sources.main.checkpoint.shards and name not in self.same
+        return self.sizes[name] + (self.sources.main.file(name).size if with_source else 0)
 
     def _read(self, name: str, used: tuple[str, ...], tick: Tick) -> _Read:
         """Only what no shard of the same name reads anyway is hashed here."""
         source = self.sources.main
         check_inputs(used, source)
-        known = name in self.sizes or name in self.journal.sources
-        return _Read(name, None if known else hashed(source.file(name), tick))
+        return _Read(name, None if self._is_hashed(name) else hashed(source.file(name), tick))
 
     def _shard(self, shard: ShardPlan, tick: Tick) -> _Made:
         target = self.places.checkpoint / shard.file
         if (done := self.journal.shards.get(shard.file)) is not None:
             if sha256_path(target, lambda _: None) == done.sha256:
-                tick(2 * done.size)
+                tick(self._cost(shard.file))
                 return _Made(shard.file, done, reused=True)
             target.unlink()
         done = make_shard(shard, self.sources, target, tick)

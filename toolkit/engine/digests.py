@@ -1,95 +1,89 @@
-"""SHA-256 of files, as the Hub's LFS has it: computed, compared with a source while it is computed, or published."""
+"""SHA-256 of files, as the Hub's LFS has it: of one, of one that is made together with its source, or published."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from itertools import zip_longest
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from toolkit.engine.ranges import Range, mapped
-from toolkit.engine.sha256 import EMPTY, TwoDigests, two_digests
-from toolkit.errors import BundleError
+from toolkit.engine.ranges import CHUNK, Bytes, Range, chunks, fill
+from toolkit.engine.sha256 import EMPTY, two_digests
 
-CHUNK = 1 << 18  # small enough to be compared and hashed from the processor's cache
-_WINDOW = 16 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Tick = Callable[[int], None]
-Bytes = NDArray[np.uint8]
 
 
-class Copied(NamedTuple):
-    """A source's range and where it stands in the target."""
+class Part(NamedTuple):
+    """The next bytes of a file that is made: those of another file's range ``origin``, or computed ones.
 
-    at: int
-    source: Range
+    What they were made of ends at byte ``bound`` of the source; 0 where it is in none or another file.
+    """
+
+    data: Bytes
+    origin: Range | None
+    bound: int = 0
+
+
+class Digests:
+    """SHA-256 of a file that is made, part by part, and of ``source``, the whole file it is made from.
+
+    Bytes that were copied from the source in its order are hashed for both out of the same memory. All others of the
+    source are read for this, beside those of the file as far as possible: two at once are faster than one after the
+    other. ``tick`` gets the bytes of both files.
+    """
+
+    def __init__(self, source: Range | None, tick: Tick) -> None:
+        self._source, self._tick, self._two = source, tick, two_digests()
+        self._position, self._memory = 0, np.empty(CHUNK, np.uint8)
+
+    def update(self, part: Part) -> None:
+        """Raises ``BundleError`` for a source that was cut short."""
+        source, origin = self._source, part.origin
+        if source and origin and origin.descriptor == source.descriptor and origin.begin >= self._position:
+            self._side_by_side(EMPTY, origin.begin)
+            self._two.update(part.data, part.data)
+            self._position = origin.end
+            self._tick(2 * part.data.size)
+        else:
+            self._side_by_side(part.data, min(self._position + part.data.size, part.bound) if source else 0)
+
+    def hexdigests(self) -> tuple[str, str | None]:
+        """Hex SHA-256 of the file and of the source, what is left of which is read now."""
+        if self._source:
+            self._side_by_side(EMPTY, self._source.end)
+        made, source = self._two.hexdigests()
+        return made, source if self._source else None
+
+    def _side_by_side(self, data: Bytes, end: int) -> None:
+        """Go on with ``data``, and with the source up to its byte ``end``."""
+        begin = 0
+        while begin < data.size or self._position < end:
+            one, other = data[begin : begin + CHUNK], self._next(end)
+            self._two.update(one, other)
+            self._tick(one.size + other.size)
+            begin += one.size
+
+    def _next(self, end: int) -> Bytes:
+        if self._source is None or self._position >= end:
+            return EMPTY
+        data = self._memory[: end - self._position]
+        fill(data, self._source.cut(self._position, self._position + data.size))
+        self._position += data.size
+        return data
 
 
 def sha256_of(file: Range, tick: Tick) -> str:
     """Hex SHA-256 of a range."""
-    digest = hashlib.sha256()
-    for data in _chunks(file, file.begin, file.end, tick):
-        digest.update(data.data)
-    return digest.hexdigest()
-
-
-def proved_sha256(file: Range, copied: Sequence[Copied], source: Range | None, tick: Tick) -> tuple[str, str | None]:
-    """Hex SHA-256 of ``file`` and that of ``source``; ``copied`` ranges are compared with their sources meanwhile.
-
-    ``copied`` are in the order in which they stand; those that lie in ``source`` one behind the other are read once for
-    both. ``tick`` gets the bytes of both files. Raises ``BundleError`` with the first byte that differs.
-    """
-    digests, at, position = two_digests(), file.begin, source.begin if source else 0
-    for part in copied:
-        ours = source is not None and _is_ahead(part.source, source, position)
-        gap = _chunks(source, position, part.source.begin, tick) if ours and source is not None else iter(())
-        _update(digests, _chunks(file, at, part.at, tick), gap)
-        at = part.at + part.source.size
-        wanted = _chunks(part.source, part.source.begin, part.source.end, tick if ours else _nothing)
-        for begin, data, other in zip(range(part.at, at, CHUNK), _chunks(file, part.at, at, tick), wanted, strict=True):
-            _compare(data, other, file, begin)
-            digests.update(data, other if ours else EMPTY)
-        position = part.source.end if ours else position
-    rest = _chunks(source, position, source.end, tick) if source is not None else iter(())
-    _update(digests, _chunks(file, at, file.end, tick), rest)
-    first, second = digests.hexdigests()
-    return first, second if source is not None else None
-
-
-def _is_ahead(part: Range, source: Range, position: int) -> bool:
-    return part.descriptor == source.descriptor and part.begin >= position
-
-
-def _update(digests: TwoDigests, first: Iterator[Bytes], second: Iterator[Bytes]) -> None:
-    for one, other in zip_longest(first, second, fillvalue=EMPTY):
-        digests.update(one, other)
-
-
-def _chunks(file: Range, begin: int, end: int, tick: Tick) -> Iterator[Bytes]:
-    """Bytes ``begin`` up to ``end`` of a file in pieces of at most ``CHUNK``, mapped a window at a time, not copied."""
-    for first in range(begin, end, _WINDOW):
-        last = min(first + _WINDOW, end)
-        window = mapped(file, first, last)
-        for at in range(0, last - first, CHUNK):
-            yield window[at : at + CHUNK]
-        tick(last - first)
-
-
-def _nothing(count: int) -> None:
-    pass
-
-
-def _compare(data: Bytes, wanted: Bytes, file: Range, at: int) -> None:
-    if not np.array_equal(data, wanted):
-        byte = at + int(np.flatnonzero(data != wanted)[0])
-        raise BundleError(f"byte {byte} differs from its source", where=str(file.path), hint="Build again")
+    two = two_digests()
+    for data in chunks(file):
+        two.update(data, EMPTY)
+        tick(data.size)
+    return two.hexdigests()[0]
 
 
 def published_sha256(path: Path) -> str | None:

@@ -1,7 +1,7 @@
 """Parts of a checkpoint's tensors, and where they lie in its files.
 
-A part is mapped by itself and gone with the last view of it, so nothing but the parts in use is in memory. All of it
-may be used by several threads at once.
+A part is read when it is asked for, so nothing but the parts in use is in memory. All of it may be used by several
+threads at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from toolkit.checkpoint.header import NUMPY_DTYPES, TensorInfo
 from toolkit.checkpoint.scales import read_scalar_scale
 from toolkit.checkpoint.source import Checkpoint
-from toolkit.engine.ranges import Range, mapped
+from toolkit.engine.ranges import Range, read
 from toolkit.errors import CheckpointError
 from toolkit.plan.types import Origin
 from toolkit.recipe import Recipe
@@ -57,9 +57,9 @@ class Reader:
         info = self.info(name)
         dtype = np.dtype(NUMPY_DTYPES[info.dtype])
         if part is None:
-            return _bytes(self.range(name)).view(dtype).reshape(info.shape)
+            return read(self.range(name)).view(dtype).reshape(info.shape)
         row = info.nbytes // info.shape[0]
-        data = _bytes(self.range(name, part.start * row, part.stop * row))
+        data = read(self.range(name, part.start * row, part.stop * row))
         return data.view(dtype).reshape(part.stop - part.start, *info.shape[1:])
 
     def parts(self, name: str) -> Iterator[slice]:
@@ -118,7 +118,3 @@ class Sources:
         for reader in self.borrowed.values():
             reader.close()
             reader.checkpoint.close()
-
-
-def _bytes(where: Range) -> NDArray[np.uint8]:
-    return mapped(where, where.begin, where.end) if where.size else np.empty(0, np.uint8)

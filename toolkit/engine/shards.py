@@ -1,28 +1,28 @@
-"""Write one shard of a bundle and prove it. Holds one part of a tensor in memory at a time.
+"""Write one shard of a bundle, in one pass: read, changed where the plan says so, hashed and written.
 
-The proof. A computed part is read back from the file as soon as it is written and compared with what the codec gave. A
-copied range is compared with the source's bytes in the same pass that reads the finished file from end to end for its
-SHA-256. No byte of the file is left out: the header counts as computed, and every tensor must have got all its bytes.
-So the SHA-256 is of the source's bytes and the codecs' results, and from then on it stands for them: a shard that was
-finished earlier, or that an older bundle has, needs only to have it still.
+The proof. A shard's SHA-256 is of the bytes that were given to the file system, hashed in the memory that was written,
+and its source's is of the bytes that were read; every tensor must have got all its bytes and the file its planned size.
+Nothing is read back here. What the disk has is compared with the SHA-256 later: of a shard that an earlier run or an
+older bundle left, when a build takes it over, and of a whole bundle by ``trtkit engine --check``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from toolkit.checkpoint.header import TensorInfo, layout
-from toolkit.engine.actions import MAKERS, jobs_of
-from toolkit.engine.copying import clone, copy, write
-from toolkit.engine.digests import CHUNK, Copied, proved_sha256
+from toolkit.engine.actions import MAKERS, Job, jobs_of
+from toolkit.engine.digests import Digests, sha256_of
 from toolkit.engine.journal import Done
-from toolkit.engine.ranges import Range, fill
+from toolkit.engine.output import Output
+from toolkit.engine.ranges import Bytes, Range, clone
 from toolkit.engine.reader import Sources
 from toolkit.errors import BundleError
 from toolkit.numerics.fidelity import Report
@@ -39,37 +39,81 @@ def planned_size(shard: ShardPlan, sources: Sources) -> int:
     return sources.main.file(shard.file).size if shard.unchanged else len(_layout(shard)[0]) + shard.nbytes
 
 
+def waiting_size(shard: ShardPlan) -> int:
+    """Bytes that ``make_shard`` may store beside the file meanwhile: all but the first outputs of its computations."""
+    _, infos = _layout(shard)
+    return sum(infos[str(action.output)].nbytes for job in jobs_of(shard) for action in job.actions[1:])
+
+
 def part_of(target: Path) -> Path:
     """Where a shard grows."""
     return target.with_name(target.name + ".tmp")
 
 
 def make_shard(shard: ShardPlan, sources: Sources, target: Path, tick: Tick) -> Done:
-    """Write ``part_of(target)`` as planned and verify it; it is whole then, and not yet synced or renamed.
+    """Write ``part_of(target)`` as planned; it is whole then, and not yet synced or renamed.
 
-    ``tick`` gets every byte twice, and those of the source file of the same name, which is hashed in the same pass. A
-    shard of which nothing changes is copied whole, header included, and has the SHA-256 of its source. Raises
-    ``CheckpointError`` for a source that no codec takes, ``BundleError`` for a file that is not what was written, and
+    ``tick`` gets every byte, and those of the source file of the same name, which is hashed in the same pass. A shard
+    of which nothing changes is copied whole, header included, or shares its source's blocks, and has its SHA-256.
+    Raises ``CheckpointError`` for a source that no codec takes, ``BundleError`` for one that changes meanwhile, and
     ``OSError`` when the disk says no.
     """
-    part = part_of(target)
+    part, size = part_of(target), planned_size(shard, sources)
     with _opened(part) as descriptor:
-        if shard.unchanged:
-            copied, fidelity = [Copied(0, sources.main.file(shard.file))], Fidelity()
-        else:
-            copied, fidelity = _write_computed(shard, sources, Range(part, descriptor, 0, 0), tick)
-        for at, source in copied:
-            if shard.unchanged and clone(source, descriptor):
-                tick(source.size)
-            else:
-                copy(source, descriptor, at, tick)
-        file = Range(part, descriptor, 0, os.fstat(descriptor).st_size)
-        if file.size != (size := planned_size(shard, sources)):
-            raise BundleError(f"has {file.size} bytes instead of {size}", where=str(part), hint="Build again")
-        is_hashed = shard.file in sources.main.checkpoint.shards and not shard.unchanged
-        sha256, of_source = proved_sha256(file, copied, sources.main.file(shard.file) if is_hashed else None, tick)
+        make = _copied if shard.unchanged else _computed
+        done = make(shard, sources, Range(part, descriptor, 0, size), tick)
+        if (found := os.fstat(descriptor).st_size) != size:
+            raise BundleError(f"has {found} bytes instead of {size}", where=str(part), hint="Build again")
+    return done
+
+
+def _copied(shard: ShardPlan, sources: Sources, file: Range, tick: Tick) -> Done:
+    source = sources.main.file(shard.file)
+    if clone(source, file.descriptor):
+        sha256 = sha256_of(file, tick)
+    else:
+        digests = Digests(None, tick)
+        with Output(file.descriptor, digests) as output:
+            output.append(source)
+            output.finish()
+        sha256, _ = digests.hexdigests()
+    return Done(size=file.size, sha256=sha256, source=sha256)
+
+
+def _computed(shard: ShardPlan, sources: Sources, file: Range, tick: Tick) -> Done:
+    has_source = shard.file in sources.main.checkpoint.shards
+    digests = Digests(sources.main.file(shard.file) if has_source else None, tick)
+    with Output(file.descriptor, digests) as output, _InOrder(output, file.path.parent) as pieces:
+        fidelity = _make(shard, sources, pieces)
+        output.finish()
+    sha256, of_source = digests.hexdigests()
     measured = [Measured(tensor, kind, report).to_dict() for (tensor, kind), report in fidelity.items()]
-    return Done(size=file.size, sha256=sha256, source=sha256 if shard.unchanged else of_source, fidelity=measured)
+    return Done(size=file.size, sha256=sha256, source=of_source, fidelity=measured)
+
+
+def _make(shard: ShardPlan, sources: Sources, pieces: _InOrder) -> Fidelity:
+    """Hand on the header and all pieces of all tensors; what changes of format lost."""
+    header, infos = _layout(shard)
+    pieces.put(0, np.frombuffer(header, np.uint8))
+    fidelity = Fidelity()
+    missing = {name: info.nbytes for name, info in infos.items()}
+    for job in jobs_of(shard):
+        bound = _bound(job, sources, shard.file)
+        for piece in MAKERS[job.kind](job, sources):
+            missing[piece.output] -= piece.data.size
+            pieces.put(infos[piece.output].begin + piece.begin, piece.data, bound)
+            if piece.report is not None:
+                key = (job.inputs[0], job.kind)
+                fidelity[key] = fidelity.get(key, Report()) + piece.report
+    if wrong := [name for name, count in missing.items() if count]:
+        raise BundleError(f"tensor {wrong[0]!r} would not get the bytes that its shape needs", where=shard.file)
+    return fidelity
+
+
+def _bound(job: Job, sources: Sources, file: str) -> int:
+    """Where a job's inputs end in this source file."""
+    infos = (sources.main.info(name) for name in job.inputs)
+    return max((info.end for info in infos if info.shard == file), default=0)
 
 
 @contextmanager
@@ -82,60 +126,40 @@ def _opened(part: Path) -> Iterator[int]:
 
 
 def _layout(shard: ShardPlan) -> tuple[bytes, dict[str, TensorInfo]]:
-    writes = [(str(a.output), str(a.dtype), a.shape) for a in shard.actions if a.output is not None]
+    actions = (action for job in jobs_of(shard) for action in job.actions)
+    writes = [(str(a.output), str(a.dtype), a.shape) for a in actions if a.output is not None]
     return layout(shard.file, writes, {"format": "pt"})
 
 
-def _write_computed(shard: ShardPlan, sources: Sources, file: Range, tick: Tick) -> tuple[list[Copied], Fidelity]:
-    """Write the header and what is computed; what is left to copy, and what changes of format lost."""
-    header, infos = _layout(shard)
-    _write_and_compare(file, 0, np.frombuffer(header, np.uint8), tick)
-    copied, fidelity = [], Fidelity()
-    missing = {name: info.nbytes for name, info in infos.items()}
-    for job in jobs_of(shard):
-        for piece in MAKERS[job.kind](job, sources):
-            at = infos[piece.output].begin + piece.begin
-            missing[piece.output] -= piece.data.size
-            if isinstance(piece.data, Range):
-                copied.append(Copied(at, piece.data))
-            else:
-                _write_and_compare(file, at, piece.data, tick)
-            if piece.report is not None:
-                key = (job.inputs[0], job.kind)
-                fidelity[key] = fidelity.get(key, Report()) + piece.report
-    if wrong := [name for name, count in missing.items() if count]:
-        raise BundleError(f"tensor {wrong[0]!r} would not get the bytes that its shape needs", where=str(file.path))
-    return list(_joined(copied)), fidelity
+class _InOrder(ExitStack):
+    """Hands pieces to ``output`` in the order in which they stand.
 
+    One computation may serve tensors that stand apart. What is computed before its turn waits in a file without a name
+    in ``folder``, so that memory stays bounded.
+    """
 
-def _write_and_compare(file: Range, at: int, data: NDArray[np.uint8], tick: Tick) -> None:
-    write(file.descriptor, at, data.data)
-    found = np.empty(min(CHUNK, data.size), np.uint8)
-    for begin in range(0, data.size, CHUNK):
-        wanted = data[begin : begin + CHUNK]
-        fill(file.descriptor, at + begin, found[: wanted.size].data, file.path)
-        if not np.array_equal(found[: wanted.size], wanted):
-            byte = at + begin + int(np.flatnonzero(found[: wanted.size] != wanted)[0])
-            raise BundleError(f"byte {byte} is not what was written", where=str(file.path), hint="Check the disk")
-    tick(data.size)
+    def __init__(self, output: Output, folder: Path) -> None:
+        super().__init__()
+        self._output, self._folder = output, folder
+        self._waiting: dict[int, tuple[Range, int]] = {}
+        self._scratch: IO[bytes] | None = None
 
+    def put(self, at: int, data: Bytes | Range, bound: int = 0) -> None:
+        """Data for byte ``at`` of the file; ``bound`` as in ``Part``."""
+        if at != self._output.position:
+            if data.size:
+                self._waiting[at] = data if isinstance(data, Range) else self._kept(data), bound
+            return
+        self._output.append(data, bound)
+        while (ready := self._waiting.pop(self._output.position, None)) is not None:
+            self._output.append(*ready)
 
-def _joined(copied: Iterable[Copied]) -> Iterator[Copied]:
-    """In the order in which they stand; neighbours that are neighbours in one source file, too, as one range."""
-    before: Copied | None = None
-    for part in sorted(copied, key=lambda part: part.at):
-        if before is None:
-            before = part
-        elif _follows(before, part):
-            source = before.source
-            before = Copied(before.at, Range(source.path, source.descriptor, source.begin, part.source.end))
-        else:
-            yield before
-            before = part
-    if before is not None:
-        yield before
-
-
-def _follows(before: Copied, part: Copied) -> bool:
-    one, other = before.source, part.source
-    return one.descriptor == other.descriptor and one.end == other.begin and before.at + one.size == part.at
+    def _kept(self, data: Bytes) -> Range:
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
+            self.enter_context(self._scratch)
+        begin = self._scratch.tell()
+        rest = data.data
+        while rest:
+            rest = rest[self._scratch.write(rest) :]
+        return Range(self._folder, self._scratch.fileno(), begin, begin + data.size)

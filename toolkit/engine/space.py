@@ -6,8 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from toolkit.engine.copying import clone
-from toolkit.engine.ranges import Range
+from toolkit.engine.ranges import Range, clone
 from toolkit.errors import BundleError
 
 _RESERVE = 8 << 20  # JSON files, journal, directories

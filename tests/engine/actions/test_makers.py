@@ -15,7 +15,7 @@ from tests.helpers import write_checkpoint
 from toolkit.checkpoint.source import Checkpoint
 from toolkit.engine import reader as reader_module
 from toolkit.engine.actions import MAKERS, jobs_of
-from toolkit.engine.ranges import Range, mapped
+from toolkit.engine.ranges import Range, read
 from toolkit.engine.reader import Sources
 from toolkit.errors import CheckpointError
 from toolkit.plan.types import Action, ShardPlan, Slice
@@ -61,7 +61,7 @@ def made(sources: Sources, *actions: Action) -> dict[str, bytes]:
     found: dict[str, dict[int, bytes]] = {}
     for job in jobs_of(ShardPlan("model.safetensors", actions)):
         for piece in MAKERS[job.kind](job, sources):
-            data = mapped(piece.data, piece.data.begin, piece.data.end) if isinstance(piece.data, Range) else piece.data
+            data = read(piece.data) if isinstance(piece.data, Range) else piece.data
             pieces = found.setdefault(piece.output, {})
             assert sum(map(len, pieces.values())) == piece.begin
             pieces[piece.begin] = data.tobytes()
@@ -129,6 +129,8 @@ def test_one_calculation_makes_both_outputs_and_each_alone_is_the_same(sources: 
     between = Action("keep", ("norm",), "norm", "BF16", (40,))
     jobs = list(jobs_of(ShardPlan("f", (blocks, between, scales))))
     assert [job.actions for job in jobs] == [(blocks, scales), (between,)]
+    jobs = list(jobs_of(ShardPlan("f", (scales, between, blocks))))
+    assert [job.actions for job in jobs] == [(blocks, scales), (between,)], "codes first, whatever the source's order"
     both = made(sources, blocks, scales)
     assert made(sources, blocks) == {"experts_blocks": both["experts_blocks"]}
     assert made(sources, scales) == {"experts_scales": both["experts_scales"]}
@@ -146,6 +148,8 @@ def test_a_cast_has_three_outputs(sources: Sources) -> None:
     packed = Action("cast", inputs, "m", "U8", (EXPERTS, K // 2, N))
     scale = Action("cast", inputs, "m_weight_scale", "F8_E4M3", (EXPERTS, K // 16, N))
     scale_2 = Action("cast", inputs, "m_weight_scale_2", "F32", ())
+    jobs = jobs_of(ShardPlan("f", (scale_2, scale, packed)))
+    assert [job.actions for job in jobs] == [(scale_2,), (packed, scale)], "each can be written as it is computed"
     found = made(sources, packed, scale, scale_2)
     arrays = [np.frombuffer(found[str(a.output)], np.uint8).reshape(a.shape) for a in (packed, scale)]
     decoded = nvfp4(*arrays, np.frombuffer(found["m_weight_scale_2"], "<f4")[0], -2)

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.engine.sha256 import HashlibDigests
 from toolkit.numerics import backend, e2m1, mxfp4, nvfp4
 from toolkit.numerics.cast import mxfp4_to_nvfp4
-from toolkit.numerics.native import build, codecs
+from toolkit.numerics.native import build, codecs, sha256
 from toolkit.numerics.transcode import nvfp4_to_mxfp4, tables_for, transcode_blocks
 
 GLOBAL_SCALES = (0.37 / 2688, 1.0, 0.0, 1e-41, 2.0**-149, 1e36, 3e38, float("inf"), float("nan"), -0.5)
@@ -234,6 +235,20 @@ def threads() -> Iterator[Result]:
             backend.set_threads(1)
 
 
+def sha256_pieces() -> Iterator[Result]:
+    """Two streams in pieces of all lengths around a block, each piece at the end of its own memory."""
+    rng = np.random.default_rng(23)
+    plans = [[(size, 131 - size), (0, size)] for size in range(132)]
+    plans += [[(int(one), int(other)) for one, other in rng.integers(0, 400, (8, 2))] for _ in range(20)]
+    for plan in [*plans, [(1 << 16, 1 << 16), (7, 0), (100_001, 1 << 15), (0, 63)]]:
+        codecs = backend.codecs()
+        native = codecs is not None and sha256.supported(codecs.library)
+        digests = sha256.NativeDigests(codecs.library) if codecs is not None and native else HashlibDigests()
+        for sizes in plan:
+            digests.update(*(rng.integers(0, 256, size, np.uint8) for size in sizes))
+        yield tuple(np.frombuffer(bytes.fromhex(digest), np.uint8) for digest in digests.hexdigests())
+
+
 CASES: dict[str, Callable[[], Iterator[Result]]] = {
     case.__name__: case
     for case in (
@@ -250,6 +265,7 @@ CASES: dict[str, Callable[[], Iterator[Result]]] = {
         cast_all,
         transpose_sizes,
         threads,
+        sha256_pieces,
     )
 }
 
@@ -282,11 +298,16 @@ def bits(value: Any) -> np.ndarray:
     return array.view(f"u{array.itemsize}") if array.dtype.kind == "f" else array
 
 
-def overrun() -> None:
-    """One column more than there is: what a sanitizer must notice."""
-    packed, scale = random_bytes(1, 8, 33), random_bytes(2, 1, 33)
+def overrun(kernel: str) -> None:
+    """One column or one byte more than there is: what a sanitizer must notice."""
     native = backend.codecs()
     assert native is not None
+    if kernel == "sha256":
+        memory = random_bytes(1, 64 * 3)
+        longer = np.lib.stride_tricks.as_strided(memory, (memory.size + 1,))
+        sha256.NativeDigests(native.library).update(longer, memory[:0])
+        return
+    packed, scale = random_bytes(1, 8, 33), random_bytes(2, 1, 33)
     planes, out = np.zeros((256, 2, 16), np.uint8), np.empty((16, 33), np.uint16)
     at = [codecs._at(array) for array in (packed, scale, planes, out)]
     native.library.trtkit_decode_columns_bf16(native.isa, *at[:3], 65, 0, 1, at[3])
@@ -294,8 +315,8 @@ def overrun() -> None:
 
 def main() -> None:
     load(Path(sys.argv[1]))
-    if sys.argv[2:] == ["--overrun"]:
-        overrun()
+    if sys.argv[2:3] == ["--overrun"]:
+        overrun(sys.argv[3])
         return
     for isa in backend.available():
         for case in CASES:

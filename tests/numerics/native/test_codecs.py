@@ -13,7 +13,7 @@ import pytest
 
 from tests.numerics.native import cases
 from toolkit.numerics import backend
-from toolkit.numerics.native import build
+from toolkit.numerics.native import build, sha256
 from toolkit.numerics.native.library import BEST_FIRST
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1")
@@ -49,8 +49,8 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     if not runtime.is_absolute():
         pytest.skip(f"{compiler[0]} has no address sanitizer that Python can preload")
     library = build.build(tmp_path_factory.mktemp("sanitized") / build.LIBRARY.name, SANITIZERS)
-    options = {"LD_PRELOAD": str(runtime), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": str(HERE.parents[2])}
-    return library, {**os.environ, **options}
+    options = {"LD_PRELOAD": str(runtime), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
+    return library, {**os.environ, **options, "PYTHONPATH": str(HERE.parents[2])}
 
 
 def run_cases(sanitized: tuple[Path, dict[str, str]], *argv: str) -> subprocess.CompletedProcess[str]:
@@ -67,8 +67,14 @@ def test_the_sanitizers_find_nothing(sanitized: tuple[Path, dict[str, str]], ker
     assert ran == [[isa, case] for isa in backend.available() for case in cases.CASES]
 
 
-def test_the_sanitizers_would_find_something(sanitized: tuple[Path, dict[str, str]]) -> None:
-    done = run_cases(sanitized, "--overrun")
+@pytest.mark.parametrize("kernel", ["decode", "sha256"])
+def test_the_sanitizers_would_find_something(
+    sanitized: tuple[Path, dict[str, str]], kernels: Path, kernel: str
+) -> None:
+    codecs = backend.codecs()
+    if kernel == "sha256" and not (codecs and sha256.supported(codecs.library)):
+        pytest.skip("this CPU has no SHA instructions")
+    done = run_cases(sanitized, "--overrun", kernel)
     assert done.returncode != 0
     assert "AddressSanitizer: heap-buffer-overflow" in done.stderr
 

@@ -50,18 +50,19 @@ def transcode(job: Job, sources: Sources) -> Iterator[Piece]:
 
 
 def cast(job: Job, sources: Sources) -> Iterator[Piece]:
-    """MXFP4 to NVFP4: codes, ``_weight_scale`` and ``_weight_scale_2``."""
+    """MXFP4 to NVFP4: codes and ``_weight_scale``, or ``_weight_scale_2`` alone."""
     blocks, scales = job.inputs
     source, stem = sources.main, blocks.removesuffix("_blocks")
     at = {stem: 0, "_weight_scale": 0}
     with _naming(source, scales):
         exponent = max(casting.tensor_exponent(source.array(scales, part)) for part in source.parts(scales))
+    if (output := job.output("_weight_scale_2")) is not None:
+        yield Piece(output, 0, as_bytes(np.array(2.0**exponent, "<f4")))
+        return
     for part in source.parts(blocks):
         with _naming(source, blocks):
             made = casting.mxfp4_to_nvfp4(source.array(blocks, part), source.array(scales, part), exponent=exponent)
         yield from _outputs(job, at, {stem: made.packed, "_weight_scale": made.scale}, made.report)
-    if (output := job.output("_weight_scale_2")) is not None:
-        yield Piece(output, 0, as_bytes(np.array(2.0**exponent, "<f4")))
 
 
 def _outputs(

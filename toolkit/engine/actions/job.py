@@ -17,7 +17,7 @@ _SHARED = {"transcode", "cast"}
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Actions of one shard that one calculation serves: all outputs of a change of format, else a single action."""
+    """Actions of one shard that one calculation serves: codes and scales of a change of format, else a single one."""
 
     kind: ActionKind
     actions: tuple[Action, ...]
@@ -45,12 +45,17 @@ class Piece:
 
 
 def jobs_of(shard: ShardPlan) -> Iterator[Job]:
-    """A shard's actions in order; those that share kind and inputs come together where the first of them stands."""
+    """A shard's work in the order of its file: outputs of one job come together, where the first of them is planned.
+
+    The largest goes first, for it is written as it is computed while the others wait. It has whole rows of codes, a
+    multiple of 8 bytes, so nothing loses its alignment. A global scale, which is known before, is a job of its own.
+    """
     together: dict[object, list[Action]] = {}
     for number, action in enumerate(shard.actions):
-        key = (action.kind, action.inputs) if action.kind in _SHARED else number
-        together.setdefault(key, []).append(action)
-    return (Job(actions[0].kind, tuple(actions)) for actions in together.values())
+        shared = action.kind in _SHARED and action.dtype != "F32"
+        together.setdefault((action.kind, action.inputs) if shared else number, []).append(action)
+    for actions in together.values():
+        yield Job(actions[0].kind, tuple(sorted(actions, key=lambda action: -action.nbytes)))
 
 
 def as_bytes(array: NDArray[np.generic]) -> NDArray[np.uint8]:
