@@ -27,6 +27,7 @@ VERBS = {
     "serve": "Start Triton on a recipe's bundle.",
     "generate": "Stream one completion.",
     "bench": "Run a sweep, or report on recorded ones.",
+    "deploy": "Render Docker Compose or Kubernetes manifests of a recipe.",
     "doctor": "Say what this machine has of what trtkit or a recipe needs.",
 }
 

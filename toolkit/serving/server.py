@@ -9,7 +9,7 @@ import signal
 import tempfile
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -73,11 +73,13 @@ class Server:
         model_name: str = "tensorrt_llm",
         log_path: Path | None = None,
         timeout_s: float = 120.0,
+        options: Sequence[str] = (),
     ) -> Server:
         """Serve ``repository`` and return once a token was generated; port 0 picks a free one.
 
-        ``log_path`` is where Triton's log goes, by default a file that is gone after ``stop``. Raises ``ServerError``
-        that names a port in use, what this machine lacks, or the reason in Triton's log; nothing is left running then.
+        ``log_path`` is where Triton's log goes, by default a file that is gone after ``stop``; ``options`` are further
+        ones of tritonserver. Raises ``ServerError`` that names a port in use, what this machine lacks, or the reason in
+        Triton's log; nothing is left running then.
         """
         if not (repository / model_name / "config.pbtxt").is_file():
             raise ServerError(
@@ -87,7 +89,7 @@ class Server:
         wanted = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
         for attempt in range(1, ATTEMPTS + 1):
             chosen = ports.choose(host, wanted)
-            server = cls._launch(installed, repository, host, chosen, model_name, log_path)
+            server = cls._launch(installed, repository, host, chosen, model_name, log_path, options)
             try:
                 server._await_ready(time.monotonic() + timeout_s)
             except PortTaken:
@@ -110,6 +112,7 @@ class Server:
         chosen: Mapping[str, int],
         model_name: str,
         log_path: Path | None,
+        options: Sequence[str],
     ) -> Server:
         lease = Lease(repository)
         # the folder's random name is also the prefix of the server's shared memory
@@ -118,7 +121,7 @@ class Server:
         group: Group | None = None
         try:
             log_path.unlink(missing_ok=True)
-            argv = _argv(installed, repository, host, chosen, work)
+            argv = [*_argv(installed, repository, host, chosen, work), *options]
             group = Group(argv, cwd=work, env=installed.environment(os.environ), log=log_path)
             guard = Guard(group.pid, (work, SHM / work.name))
         except BaseException:
@@ -210,7 +213,7 @@ class PortTaken(ServerError):
     """A port was free when it was chosen and is not any more."""
 
 
-def serve_bundle(recipe: Recipe, bundle: Bundle, *, timeout_s: float = 600.0) -> Server:
+def serve_bundle(recipe: Recipe, bundle: Bundle, *, timeout_s: float = 600.0, options: Sequence[str] = ()) -> Server:
     """Render the model repository of ``bundle`` and start Triton on it as the recipe's serve section says."""
     serve = recipe.serve
     repository = render_for(recipe, bundle)
@@ -223,6 +226,7 @@ def serve_bundle(recipe: Recipe, bundle: Bundle, *, timeout_s: float = 600.0) ->
         model_name=serve.model_name,
         log_path=repository.with_name(f"{repository.name}.log"),
         timeout_s=timeout_s,
+        options=options,
     )
 
 
