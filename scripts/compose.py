@@ -1,4 +1,4 @@
-"""Print docker/compose.yaml: the sample on the CPU and gpt-oss-120b on one B200, as profiles, bundles named by variables."""
+"""Print docker/compose.yaml: the sample on the CPU and gpt-oss-120b on one B200, as profiles."""
 
 from __future__ import annotations
 

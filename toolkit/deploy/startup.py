@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toolkit.checkpoint.source import TOKENIZER
 from toolkit.deploy.deployment import TMP
-from toolkit.engine.bundle import Bundle
+from toolkit.engine.bundle import MANIFEST, Bundle
 from toolkit.errors import BundleError, DeployError
 from toolkit.preflight import checks_gpu, checks_host, checks_software
 from toolkit.preflight.demand import gpu_needs
@@ -31,10 +31,12 @@ def open_mounted(folder: Path, identity: str | None = None) -> Bundle:
 
     Raises ``DeployError`` where none is, where it lacks its tokenizer, or where it is not the one of ``identity``.
     """
+    hint = f"Mount the folder that trtkit engine wrote at {folder}"
+    if not (folder / MANIFEST).is_file():
+        raise DeployError("no engine bundle is mounted here", where=str(folder), hint=hint)
     try:
         bundle = Bundle.open(folder)
     except BundleError as error:
-        hint = f"Mount the folder that trtkit engine wrote at {folder}"
         raise DeployError(error.what, where=str(folder), hint=hint) from None
     require_tokenizer(bundle)
     if identity is not None and bundle.manifest["identity"] != identity:
