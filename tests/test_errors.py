@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import inspect
+import re
+
 import pytest
 
+from toolkit import errors
 from toolkit.errors import TrtkitError
 
 
@@ -16,3 +20,14 @@ from toolkit.errors import TrtkitError
 )
 def test_what_where_and_hint_make_one_line(error: TrtkitError, text: str) -> None:
     assert str(error) == text
+
+
+def test_the_drawn_tree_is_the_tree() -> None:
+    drawn: dict[str, str] = {}
+    above: list[str] = []
+    for bars, name in re.findall(r"^    ((?:[│├└]?[ ─]{1,3})*)(\w+Error) ", errors.__doc__ or "", re.MULTILINE):
+        depth = len(bars) // 4
+        above = [*above[:depth], name]
+        drawn[name] = above[depth - 1] if depth else "Exception"
+    classes = inspect.getmembers(errors, inspect.isclass)
+    assert drawn == {name: kind.__base__.__name__ for name, kind in classes}

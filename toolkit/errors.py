@@ -13,7 +13,12 @@
     ├── DeployError            manifests cannot be rendered, or a container cannot serve what it was given
     ├── ClientError            a gRPC call failed
     │   ├── DeadlineError      a total, first-token or idle deadline passed
-    │   └── UnavailableError   nothing is serving there, or the queue is full
+    │   ├── UnsupportedError   the served model has no way to take what was asked for
+    │   └── UnavailableError   nothing is serving there, or not now
+    │       ├── ConnectError   no connection was made, so nothing was sent
+    │       └── BusyError      the server's queue is full
+    ├── BatchError             a batch's input or output file is not what it must be
+    ├── ChatError              a conversation, a chat template or a vocabulary is not usable
     ├── RecordError            a benchmark record is missing, damaged or not comparable
     └── MissingExtraError      an optional dependency is not installed
 
@@ -86,8 +91,28 @@ class DeadlineError(ClientError):
     """A total, first-token or idle deadline passed."""
 
 
+class UnsupportedError(ClientError):
+    """The served model has no way to take what was asked for; nothing was sent."""
+
+
 class UnavailableError(ClientError):
-    """Nothing is serving at that address, or its queue is full."""
+    """Nothing is serving at that address, or not now."""
+
+
+class ConnectError(UnavailableError):
+    """No connection was made, so nothing was sent."""
+
+
+class BusyError(UnavailableError):
+    """The server's queue is full; it may take the request later."""
+
+
+class BatchError(TrtkitError):
+    """A batch's input or output file is not what it must be."""
+
+
+class ChatError(TrtkitError):
+    """A conversation, a chat template or Harmony's vocabulary is not usable."""
 
 
 class RecordError(TrtkitError):

@@ -58,7 +58,17 @@ def test_devices_of_the_host(trtkit: Run) -> None:
 
 
 def test_kubernetes_as_a_stream(trtkit: Run) -> None:
-    argv = ("--namespace", "llm", "--claim", "weights", "--replicas", "3", "--grace", "90", "--no-monitoring")
+    argv = (
+        "--namespace",
+        "llm",
+        "--claim",
+        "weights",
+        "--replicas",
+        "3",
+        "--set",
+        "serve.grace_s=90",
+        "--no-monitoring",
+    )
     result = trtkit(*B200, *argv)
     assert result.exit_code == 0, result.output
     deployment, service, budget = yaml.safe_load_all(result.stdout)
@@ -130,7 +140,17 @@ def test_health_where_nothing_serves(trtkit: Run) -> None:
 def running(bundle: Path, root: Path, temporary: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """``deploy run`` on free ports, and its three addresses."""
     free = [word for name in ("grpc", "http", "metrics") for word in ("--set", f"serve.{name}_port=0")]
-    command = [*TRTKIT, "deploy", "run", str(bundle), *free, "--set", "serve.host=127.0.0.1", "--grace", "5"]
+    command = [
+        *TRTKIT,
+        "deploy",
+        "run",
+        str(bundle),
+        *free,
+        "--set",
+        "serve.host=127.0.0.1",
+        "--set",
+        "serve.grace_s=5",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(temporary)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from click.testing import Result
+
+from tests.serving.grpc_server import error, message, served
+from tests.serving.test_connection import make_certificate
 
 Run = Callable[..., Result]
 PROMPT = "If the file does not exist, the function"
@@ -110,3 +115,65 @@ def test_an_unknown_option_gets_the_nearest(trtkit: Run) -> None:
     result = trtkit("generate", "x", "--temprature", "1")
     assert result.exit_code == 2
     assert "--temperature" in result.stderr
+
+
+async def echo(request: Any, context: Any) -> AsyncIterator[Any]:
+    """The request id, and the header x-user."""
+    headers = dict(context.invocation_metadata())
+    yield message(text_output=f"{request.id} for {headers.get('x-user')}", finish_reason="length")
+
+
+def test_request_id_and_headers_go_along(trtkit: Run) -> None:
+    with served(echo) as (url, _):
+        result = trtkit("generate", "x", "--url", url, "--request-id", "r1", "--header", "X-User=me=you")
+    assert (result.exit_code, result.stdout) == (0, "r1 for me=you\n")
+
+
+def test_tls(trtkit: Run, tmp_path: Path) -> None:
+    key, certificate = make_certificate(tmp_path)
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+    with served(echo, credentials=credentials) as (url, _):
+        trusting = trtkit("generate", "x", "--url", url, "--tls-root", certificate)
+        doubting = trtkit("generate", "x", "--url", url, "--tls")
+        plain = trtkit("generate", "x", "--url", url)
+    assert (trusting.exit_code, trusting.stdout) == (0, " for None\n")
+    for result in (doubting, plain):
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert doubting.stderr.startswith(f"error: {url}: no TLS connection: ")
+
+
+def test_retries(trtkit: Run) -> None:
+    async def full(request: Any, context: Any) -> AsyncIterator[Any]:
+        yield error("the queue is full: 1 requests are running or waiting")
+
+    with served(full) as (url, seen):
+        result = trtkit("generate", "x", "--url", url, "--retries", "1")
+        assert len(seen.requests) == 2
+    assert result.stderr == "error: the queue is full: 1 requests are running or waiting\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--header", "a"), "--header 'a' has no '='; write NAME=VALUE."),
+        (("--local", "tiny-gpt-oss/cpu", "--tls"), "TLS, headers, request ids and retries go with --url."),
+        (("--local", "tiny-gpt-oss/cpu", "--request-id", "x"), "TLS, headers, request ids and retries go with --url."),
+    ],
+)
+def test_usage_of_connection_options(trtkit: Run, arguments: tuple[str, ...], said: str) -> None:
+    result = trtkit("generate", "x", *(() if "--local" in arguments else ("--url", "h:1")), *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--header", "a b=c"), "error: 'a b' cannot be the name of a header\n"),
+        (("--tls-key", "none"), "error: a client key and its certificate go together. Give both, or neither\n"),
+        (("--tls-root", "none"), "error: none: No such file or directory\n"),
+    ],
+)
+def test_connection_that_cannot_be_made(trtkit: Run, arguments: tuple[str, ...], said: str) -> None:
+    result = trtkit("generate", "x", "--url", "h:1", *arguments)
+    assert (result.exit_code, result.stderr) == (1, said)

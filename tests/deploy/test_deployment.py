@@ -47,11 +47,12 @@ def test_the_cpu_runtime() -> None:
 
 
 def test_what_the_container_runs() -> None:
-    found = made("gpt-oss-120b/b200", "serve.model_name=gpt", "serve.max_queue_size=9", grace_s=30)
+    found = made("gpt-oss-120b/b200", "serve.model_name=gpt", "serve.max_queue_size=9", "serve.grace_s=10")
     assert found.command == [
         *("deploy", "run", "/bundle", "--set", "serve.model_name=gpt", "--set", "serve.max_queue_size=9"),
-        *("--identity", IDENTITY, "--timeout", "660", "--grace", "30"),
+        *("--set", "serve.grace_s=10", "--identity", IDENTITY, "--timeout", "660"),
     ]
+    assert found.stop_s == 40
     assert found.health == ["trtkit", "deploy", "health", "--model", "gpt"]
 
 

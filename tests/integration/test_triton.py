@@ -91,9 +91,9 @@ def complete(url: str, prompt: str | list[int], max_tokens: int = 4, **options: 
     return asyncio.run(run())
 
 
-def send(url: str, *inputs: tuple[str, str, list[int], bytes]) -> list[Any]:
+def send(url: str, *inputs: tuple[str, str, list[int], bytes], request_id: str = "") -> list[Any]:
     """The messages that a hand-made request is answered with."""
-    request = service_pb2.ModelInferRequest(model_name="tensorrt_llm")
+    request = service_pb2.ModelInferRequest(model_name="tensorrt_llm", id=request_id)
     for name, datatype, shape, raw in inputs:
         request.inputs.add(name=name, datatype=datatype, shape=shape)
         request.raw_input_contents.append(raw)
@@ -335,6 +335,106 @@ def test_full_queue_is_unavailable(server: Server) -> None:
     eventually(lambda: metric(server, "trtkit_running_requests") + metric(server, "trtkit_waiting_requests") == 0)
 
 
+def test_nvidias_llmapi_names_and_declared_datatypes(server: Server) -> None:
+    yes = ("BOOL", [1], b"\1")
+    replies = send(
+        server.grpc_url,
+        ("text_input", "BYTES", [1], text(b"ab")),
+        ("streaming", *yes),
+        ("sampling_param_max_tokens", "INT32", [1], (2).to_bytes(4, "little")),
+        ("sampling_param_exclude_input_from_output", *yes),
+        ("sampling_param_return_perf_metrics", *yes),
+        ("return_finish_reason", *yes),
+        ("return_stop_reason", *yes),
+        ("return_cumulative_logprob", *yes),
+        ("return_num_cached_tokens", *yes),
+        ("return_response_time", *yes),
+    )
+    first, last = (reply.infer_response for reply in replies)
+    assert {output.name: output.datatype for output in first.outputs} == {
+        "text_output": "BYTES",
+        "response_time_ns": "INT64",
+    }
+    assert {output.name: output.datatype for output in last.outputs} == {
+        "text_output": "BYTES",
+        "response_time_ns": "INT64",
+        "finish_reason": "BYTES",
+        "stop_reason": "BYTES",
+        "cumulative_logprob": "FP32",
+        "num_cached_tokens": "INT32",
+        "arrival_time_ns": "INT64",
+        "first_token_time_ns": "INT64",
+        "last_token_time_ns": "INT64",
+    }
+
+
+def test_stop_with_the_same_id_ends_the_request(server: Server) -> None:
+    async def run() -> None:
+        async with TritonClient(server.grpc_url) as client:
+            sampling = SamplingParams(max_tokens=9)
+            stream = client.generate(HOLD, sampling=sampling, deadlines=PATIENT, request_id="mine")
+            await anext(stream)
+            answer = await asyncio.to_thread(send, server.grpc_url, ("stop", "BOOL", [1], b"\1"), request_id="mine")
+            assert [(reply.error_message, len(reply.infer_response.outputs)) for reply in answer] == [("", 0)]
+            with pytest.raises(ClientError, match="the client cancelled the request"):
+                await anext(stream)
+
+    asyncio.run(run())
+    eventually(lambda: metric(server, "trtkit_running_requests") == 0)
+
+
+def test_requests_that_are_too_large_are_refused_while_a_stream_goes_on(sample_server: Server) -> None:
+    huge = 64 * 2**20
+    requests: dict[str, tuple[str, str, list[int], bytes]] = {
+        "input 'text_input' has": ("text_input", "BYTES", [1], text(b"a" * huge)),
+        "input 'input_ids' has": ("input_ids", "INT32", [huge // 4], bytes(huge)),
+        "input 'stop_words' has 10000 elements and may have 64": ("stop_words", "BYTES", [10_000], text(b"x") * 10_000),
+    }
+
+    async def run() -> int:
+        async with TritonClient(sample_server.grpc_url) as client:
+            sampling = SamplingParams(max_tokens=600, ignore_eos=True)
+            stream = client.generate([10], sampling=sampling, deadlines=Deadlines(total_s=60, idle_s=20))
+            count = len((await anext(stream)).token_ids)
+            for message, tensor in requests.items():
+                [reply] = await asyncio.to_thread(send, sample_server.grpc_url, tensor)
+                assert reply.error_message.startswith(message)
+            async for chunk in stream:
+                count += len(chunk.token_ids)
+            return count
+
+    assert asyncio.run(run()) == 600
+
+
+def test_metrics_are_prometheus_histograms(server: Server) -> None:
+    complete(server.grpc_url, "ab", 4)
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as reply:
+        lines = reply.read().decode().splitlines()
+    for name in ("time_to_first_token", "time_per_output_token", "queue"):
+        full = f"trtkit_{name}_seconds"
+        assert f"# TYPE {full} histogram" in lines
+        buckets = [float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{full}_bucket{{")]
+        assert buckets == sorted(buckets)
+        assert buckets[-1] == metric(server, f"{full}_count")
+        assert metric(server, f"{full}_sum") >= 0
+    assert metric(server, "trtkit_time_to_first_token_seconds_count") > 0
+    assert metric(server, "trtkit_tokens_total", kind="cached") > 0
+
+
+def test_dead_engine_ends_its_streams_and_then_its_server(doomed: Server) -> None:
+    async def run() -> None:
+        async with TritonClient(doomed.grpc_url) as client:
+            held = client.generate(HOLD, sampling=SamplingParams(max_tokens=9), deadlines=PATIENT)
+            await anext(held)
+            for stream in (client.generate("d", sampling=SamplingParams(), deadlines=PATIENT), held):
+                with pytest.raises(ClientError, match=r"^the engine died: out of luck$"):
+                    await anext(stream)
+
+    asyncio.run(run())
+    with pytest.raises(ServerError, match="model process died"):
+        doomed.wait()
+
+
 def test_killed_model_process(doomed: Server) -> None:
     async def run() -> None:
         async with TritonClient(doomed.grpc_url) as client:
@@ -459,6 +559,18 @@ def python_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": root}
 
 
+async def _drained(url: str, serve: subprocess.Popen[str]) -> int:
+    """The tokens of a stream in whose midst ``trtkit serve`` is told to stop."""
+    async with TritonClient(url) as client:
+        sampling = SamplingParams(max_tokens=200, ignore_eos=True)
+        stream = client.generate([10], sampling=sampling, deadlines=PATIENT)
+        count = len((await anext(stream)).token_ids)
+        serve.send_signal(signal.SIGTERM)
+        async for chunk in stream:
+            count += len(chunk.token_ids)
+        return count
+
+
 def test_serve_and_generate_from_the_command_line(sample_bundle: Bundle, root: Path, tmp_path: Path) -> None:
     trtkit = [sys.executable, "-c", "from toolkit.cli import main; main(prog_name='trtkit')"]
     overrides = ["--set", f"engine.output={sample_bundle.folder}", "--set", f"serve.repository={tmp_path / 'repo'}"]
@@ -473,7 +585,7 @@ def test_serve_and_generate_from_the_command_line(sample_bundle: Bundle, root: P
         generate = subprocess.run(
             [*trtkit, *args], capture_output=True, text=True, env=python_environment(), timeout=60, check=True
         )
-        serve.send_signal(signal.SIGINT)
+        assert asyncio.run(_drained(addresses["grpc"], serve)) == 200
         assert serve.wait(60) == 0
     finally:
         serve.kill()

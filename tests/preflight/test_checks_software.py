@@ -183,6 +183,24 @@ def test_tokenizer() -> None:
             ),
         ),
         (
+            Vocabulary(False, "/tmp/x", "absent", kept="/cache/trtkit/harmony", tokenizer="/bundle/checkpoint"),
+            Finding(
+                "harmony",
+                "ok",
+                "trtkit chat has the vocabulary in /cache/trtkit/harmony",
+                "Set TIKTOKEN_ENCODINGS_BASE to that folder, for trtllm-serve",
+            ),
+        ),
+        (
+            Vocabulary(False, "/tmp/x", "absent", tokenizer="/bundle/checkpoint"),
+            Finding(
+                "harmony",
+                "warn",
+                "trtkit chat makes the vocabulary from /bundle/checkpoint/tokenizer.json; trtllm-serve downloads it",
+                GET_VOCABULARY,
+            ),
+        ),
+        (
             Vocabulary(False, "/tmp/x", "absent"),
             Finding(
                 "harmony",

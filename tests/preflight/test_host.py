@@ -4,18 +4,17 @@ import hashlib
 import os
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.preflight.made_up import without_temporary_folder
-from toolkit.preflight.host import VOCABULARY_BYTES, has_file, limits, memory, storage, vocabulary
-from toolkit.preflight.known import HarmonyFile, load_known
+from toolkit.chat.vocabulary import MAX_BYTES, O200K, File
+from toolkit.preflight.host import has_file, limits, memory, storage, vocabulary
 from toolkit.preflight.machine import HostMemory, Limits, Vocabulary
 
-TOY = HarmonyFile(
-    source="made up", file="toy.tiktoken", url="https://example.test/toy", sha256=hashlib.sha256(b"toy").hexdigest()
-)
+TOY = File("toy.tiktoken", "https://example.test/toy", hashlib.sha256(b"toy").hexdigest())
 PROBLEMS = {"good": None, "absent": None, "damaged": "is damaged: its SHA-256 is another"}
 CACHED = hashlib.sha1(b"https://example.test/toy").hexdigest()
 
@@ -99,7 +98,7 @@ def test_the_download_is_looked_for_under_the_name_that_openai_harmony_gives_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    found = vocabulary(load_known().harmony, {})
+    found = vocabulary(O200K, {})
     # as published for offline use of openai-harmony 0.0.8
     expected = tmp_path / "tiktoken-rs-cache" / "fb374d419588a4632f3f557e76b4b70aebbca790"
     assert found == Vocabulary(False, os.fspath(expected), "absent")
@@ -119,9 +118,9 @@ def test_what_is_no_file_in_the_vocabulary_s_place_is_not_read(tmp_path: Path) -
 def test_a_file_too_large_for_a_vocabulary_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "toy.tiktoken"
     with file.open("wb") as sparse:
-        sparse.truncate(VOCABULARY_BYTES + 1)
-    zeros = hashlib.sha256(bytes(VOCABULARY_BYTES + 1)).hexdigest()
-    found = vocabulary(TOY.model_copy(update={"sha256": zeros}), {"TIKTOKEN_ENCODINGS_BASE": str(tmp_path)})
+        sparse.truncate(MAX_BYTES + 1)
+    zeros = hashlib.sha256(bytes(MAX_BYTES + 1)).hexdigest()
+    found = vocabulary(replace(TOY, sha256=zeros), {"TIKTOKEN_ENCODINGS_BASE": str(tmp_path)})
     assert found.state == "damaged"
 
 

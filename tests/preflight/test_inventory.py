@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.chat import o200k
 from tests.preflight.made_up import fake_nvidia_smi
 from toolkit.preflight import inventory
 from toolkit.preflight.finding import Finding
@@ -34,6 +35,7 @@ def test_what_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         Finding("codecs", "ok", "NumPy, as TRTKIT_NATIVE says"),
         Finding("triton", "ok", "nvidia-pytriton 0.7.0 at /site/pytriton"),
         Finding("report", "skip", "missing altair, vl_convert", "Type: pip install 'trtkit[report]'"),
+        Finding("chat", "skip", "missing openai_harmony, jinja2", "Type: pip install 'trtkit[chat]'"),
         Finding("gpu", "skip", "no nvidia-smi on PATH"),
         Finding("tensorrt", "skip", "comes with NVIDIA's containers"),
     ]
@@ -73,6 +75,15 @@ def test_a_wish_for_the_codecs_that_cannot_be_met(monkeypatch: pytest.MonkeyPatc
         "TRTKIT_NATIVE is 'sse'",
         "Set it to off, scalar, avx2, avx512, neon, or unset it",
     )
+
+
+def test_where_the_vocabulary_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = "openai_harmony, jinja2; Harmony's vocabulary"
+    for variable in ("TIKTOKEN_ENCODINGS_BASE", "TIKTOKEN_RS_CACHE_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert by_name()["chat"] == Finding("chat", "ok", f"{packages} comes from the tokenizer.json of gpt-oss")
+    (tmp_path / "o200k_base.tiktoken").write_bytes(o200k.vocabulary())
+    assert by_name()["chat"] == Finding("chat", "ok", f"{packages} is at {tmp_path}/o200k_base.tiktoken")
 
 
 def test_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

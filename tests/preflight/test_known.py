@@ -8,7 +8,7 @@ from toolkit.preflight.known import load_known
 def test_every_fact_has_a_source_and_a_day() -> None:
     known = load_known()
     assert datetime.date.fromisoformat(known.checked) >= datetime.date(2026, 11, 24)
-    assert all(fact.source for fact in (*known.features, *known.packages, known.harmony))
+    assert all(fact.source for fact in (*known.features, *known.packages, *known.drivers))
     assert len({feature.id for feature in known.features}) == len(known.features)
 
 

@@ -54,6 +54,7 @@ class InferenceResponse:
 class _Metric:
     def __init__(self) -> None:
         self.value = 0.0
+        self.observed: list[float] = []
 
     def set(self, value: float) -> None:
         self.value = value
@@ -61,15 +62,20 @@ class _Metric:
     def increment(self, value: float) -> None:
         self.value += value
 
+    def observe(self, value: float) -> None:
+        self.observed.append(value)
+
 
 class MetricFamily:
-    GAUGE, COUNTER = "gauge", "counter"
+    GAUGE, COUNTER, HISTOGRAM = "gauge", "counter", "histogram"
     values: dict[tuple[str, ...], _Metric] = {}  # noqa: RUF012
 
     def __init__(self, *, name: str, description: str, kind: str) -> None:
-        self.name = name
+        self.name, self.kind = name, kind
 
-    def Metric(self, *, labels: Mapping[str, str]) -> _Metric:
+    def Metric(self, *, labels: Mapping[str, str], buckets: list[float] | None = None) -> _Metric:
+        assert (buckets is not None) == (self.kind == MetricFamily.HISTOGRAM)
+        assert buckets is None or buckets == sorted(set(buckets))
         metric = _Metric()
         MetricFamily.values[(self.name, *sorted(labels.values()))] = metric
         return metric
@@ -82,6 +88,7 @@ class Sender:
     responses: list[dict[str, list[Any]]] = field(default_factory=list)
     error: TritonError | None = None
     gone: bool = False
+    broken: bool = False
     first: threading.Event = field(default_factory=threading.Event)
     final: threading.Event = field(default_factory=threading.Event)
     misused: list[str] = field(default_factory=list)
@@ -89,6 +96,8 @@ class Sender:
     def send(self, response: InferenceResponse, flags: int = 0) -> None:
         if self.final.is_set():
             self.misused.append("sent after the final flag")
+        if self.broken and not flags:
+            raise TritonModelException("the response sender is broken")
         if response.error is not None:
             self.error = response.error
         else:
@@ -117,8 +126,9 @@ def _plain(array: Any) -> list[Any]:
 class Request:
     """Inputs by name: str and bytes become BYTES tensors, bool BOOL, int INT32, float FP32, lists of ints INT32."""
 
-    def __init__(self, *, parameters: Mapping[str, Any] | None = None, **inputs: Any) -> None:
+    def __init__(self, *, parameters: Mapping[str, Any] | None = None, id: str = "test", **inputs: Any) -> None:
         self.sender = Sender()
+        self._id = id
         self._parameters = json.dumps(parameters) if parameters else ""
         self._inputs = [Tensor(name, tensor(value)) for name, value in inputs.items()]
 
@@ -132,7 +142,7 @@ class Request:
         return self._parameters
 
     def request_id(self) -> str:
-        return "test"
+        return self._id
 
 
 def tensor(value: Any) -> Any:

@@ -12,9 +12,11 @@ from toolkit.engine.runtime.protocol import SamplingParams
 from toolkit.errors import RequestError
 from toolkit.serving.inputs import Inputs, parse
 
+CONTEXT = 64
+
 
 def parsed(**inputs: Any) -> Inputs:
-    return parse({name: tensor(value) for name, value in inputs.items()})
+    return parse({name: tensor(value) for name, value in inputs.items()}, max_seq_len=CONTEXT)
 
 
 def test_defaults_are_those_of_the_official_model() -> None:
@@ -89,6 +91,7 @@ def test_names_of_the_ensemble() -> None:
         echo=False,
         skip_special_tokens=False,
         cumulative_text=True,
+        token_logprobs=True,
         returns=frozenset({"output_log_probs"}),
     )
 
@@ -114,9 +117,16 @@ def test_names_of_the_ensemble() -> None:
             {"sampling_param_best_of": 2},
             "input 'sampling_param_best_of' is 2 and must be 1: a request makes one sequence",
         ),
+        ({"beam_width": 2}, "input 'beam_width' is 2 and must be 1: a request makes one sequence"),
+        ({"num_return_sequences": 0}, "input 'num_return_sequences' is 0 and must be 1: a request makes one sequence"),
+        ({"end_id": -2}, "input 'end_id' is -2 and must be a token id, or -1 for none"),
+        ({"stop_words": ["x"] * 10_000}, "input 'stop_words' has 10000 elements and may have 64"),
+        ({"stop_token_ids": [1] * 1025}, "input 'stop_token_ids' has 1025 elements and may have 1024"),
+        ({"text_input": "", "input_ids": [1] * 65}, "input 'input_ids' has 65 elements and may have 64"),
         (
-            {"sampling_param_return_perf_metrics": True},
-            "input 'sampling_param_return_perf_metrics' is True and must be false: there are no such metrics",
+            {"text_input": "a" * (64 * 256 + 1)},
+            "input 'text_input' has 16385 bytes, more than fit into 64 tokens. "
+            "Shorten it, or build with a larger engine.max_seq_len",
         ),
         (
             {"max_tokens": 2, "sampling_param_max_tokens": 2},
@@ -131,6 +141,29 @@ def test_refusal_names_the_tensor(inputs: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError) as caught:
         parsed(**inputs)
     assert str(caught.value) == message
+
+
+def test_what_nvidias_clients_send_without_asking_for_anything() -> None:
+    plain = parsed(text_input="a")
+    neutral = {"beam_width": 1, "num_return_sequences": 1, "length_penalty": 2.0, "pad_id": 0, "end_id": -1}
+    empty = {"bad_words": ["", ""], "lora_name": "", "guided_decoding_guide": "", "return_context_logits": False}
+    assert parsed(text_input="a", **neutral, **empty, num_draft_tokens=0, sampling_param_best_of=1) == plain
+
+
+def test_end_id_is_one_stop_token_more() -> None:
+    assert parsed(text_input="a", end_id=7).sampling.stop_token_ids == (7,)
+    assert parsed(text_input="a", end_id=7, stop_token_ids=[8]).sampling.stop_token_ids == (8, 7)
+
+
+def test_performance_metrics_by_either_name() -> None:
+    assert parsed(text_input="a", return_perf_metrics=True).perf_metrics
+    assert parsed(text_input="a", sampling_param_return_perf_metrics=True).perf_metrics
+
+
+def test_stop_needs_no_prompt() -> None:
+    expected = Inputs(text=None, token_ids=None, sampling=SamplingParams(), cancel=True)
+    assert parsed(stop=True) == parsed(stop=True, text_input="a") == expected
+    assert not parsed(stop=False, text_input="a").cancel
 
 
 @given(st.binary(max_size=20))

@@ -30,7 +30,7 @@ def model(tmp_path: Path, ended: threading.Event) -> Iterator[ServedModel]:
 
 
 def parameters(bundle: Path, **more: str) -> dict[str, str]:
-    return {"bundle": str(bundle), "engine_factory": toy.FACTORY, "max_queue_size": "2", **more}
+    return {"bundle": str(bundle), "engine_factory": toy.FACTORY, "max_queue_size": "2", "coalesce": "true", **more}
 
 
 def ask(model: ServedModel, **inputs: Any) -> Sender:
@@ -141,6 +141,7 @@ def test_dead_engine_answers_with_its_reason_and_ends_the_process(model: ServedM
         assert sender.error is not None
         assert (sender.error.code, sender.error.message) == ("INTERNAL", "the engine died: out of luck")
     assert ended.wait(10)
+    assert not model.ready
 
 
 def test_client_that_is_gone_frees_its_slot(model: ServedModel) -> None:
@@ -171,6 +172,90 @@ def test_full_queue_refuses_as_unavailable(model: ServedModel) -> None:
     assert refused.error.code == "UNAVAILABLE"
     assert refused.error.message == "the queue is full: 6 requests are running or waiting"
     assert not any(sender.final.is_set() for sender in held)
+
+
+def test_stop_ends_every_request_with_its_id_and_answers(model: ServedModel) -> None:
+    held = [ask(model, id="same", text_input="h", streaming=True) for _ in range(2)]
+    other = ask(model, id="other", text_input="h", streaming=True)
+    assert all(sender.first.wait(10) for sender in (*held, other))
+    answer = ask(model, id="same", stop=True).wait()
+    assert (answer.responses, answer.error, answer.misused) == ([{}], None, [])
+    for sender in held:
+        error = sender.wait().error
+        assert error is not None
+        assert (error.code, error.message) == ("CANCELLED", "the client cancelled the request")
+    assert not other.final.is_set()
+    assert counted("cancelled") == 2
+
+
+def test_stop_is_served_when_the_queue_is_full(model: ServedModel) -> None:
+    held = [ask(model, id="a", text_input="h", streaming=True) for _ in range(toy.SLOTS + 2)]
+    assert ask(model, id="a", stop=True).wait().error is None
+    assert [sender.wait().error is not None for sender in held] == [True] * len(held)
+
+
+def test_stop_without_an_id_is_refused(model: ServedModel) -> None:
+    refused = ask(model, id="", stop=True).wait()
+    assert refused.error is not None
+    assert (refused.error.code, refused.error.message) == (
+        "INVALID_ARG",
+        "input 'stop' needs a request id: send that of the request to stop",
+    )
+
+
+def test_engine_that_fails_at_one_request_serves_the_others(model: ServedModel) -> None:
+    held = ask(model, text_input="h", streaming=True)
+    assert held.first.wait(10)
+    failed = ask(model, text_input="f", streaming=True).wait()
+    assert failed.error is not None
+    assert (len(failed.responses), failed.error.code, failed.error.message) == (
+        1,
+        "INTERNAL",
+        "no KV cache block is free",
+    )
+    assert not held.final.is_set()
+    assert (counted("failed"), model.ready) == (1, True)
+
+
+def test_performance_metrics_in_the_declared_datatypes(model: ServedModel) -> None:
+    sender = ask(model, text_input="a", max_tokens=3, return_perf_metrics=True, return_num_cached_tokens=True).wait()
+    [response] = sender.responses
+    arrival, first, last = (response[f"{name}_time_ns"][0] for name in ("arrival", "first_token", "last_token"))
+    assert arrival <= first <= last
+    assert response["num_cached_tokens"] == [0]
+    assert response.keys() == {
+        "text_output",
+        "num_cached_tokens",
+        "arrival_time_ns",
+        "first_token_time_ns",
+        "last_token_time_ns",
+    }
+
+
+def test_latencies_and_tokens_are_measured(model: ServedModel) -> None:
+    ask(model, text_input="ab", max_tokens=3).wait()
+    ask(model, text_input="ab", max_tokens=1).wait()
+    ask(model, text_input="a" * 64).wait()
+    values = MetricFamily.values
+    seen = {
+        name: len(values[f"trtkit_{name}_seconds", "toy"].observed)
+        for name in ("time_to_first_token", "time_per_output_token", "queue")
+    }
+    assert seen == {"time_to_first_token": 2, "time_per_output_token": 1, "queue": 0}
+    tokens = {
+        kind: values["trtkit_tokens_total", *sorted((kind, "toy"))].value for kind in ("prompt", "generated", "cached")
+    }
+    assert tokens == {"prompt": 4, "generated": 4, "cached": 2}
+
+
+def test_a_response_that_cannot_be_sent_ends_only_its_stream(model: ServedModel) -> None:
+    request = Request(text_input="a", streaming=True, max_tokens=9)
+    request.sender.broken = True
+    model.execute([request])
+    error = request.sender.wait().error
+    assert error is not None
+    assert (error.code, request.sender.responses) == ("CANCELLED", [])
+    assert ask(model, text_input="a", max_tokens=1).wait().responses == [{"text_output": ["ab"]}]
 
 
 def test_close_ends_open_streams(tmp_path: Path) -> None:

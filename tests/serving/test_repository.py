@@ -38,6 +38,7 @@ def test_rendered_repository(bundle: Bundle, tmp_path: Path) -> None:
         "identity": bundle.manifest["identity"],
         "engine_factory": "toolkit.engine.runtime:open_engine",
         "max_queue_size": "7",
+        "coalesce": "true",
         "toolkit_path": str(PACKAGE.parent),
         "text_mode": "delta",
     }

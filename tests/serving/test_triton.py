@@ -36,6 +36,8 @@ class Machine:
         self.folder = folder
 
     def find(self, monkeypatch: pytest.MonkeyPatch) -> triton.Triton:
+        monkeypatch.delenv(triton.VARIABLE, raising=False)
+        monkeypatch.setattr(triton, "CONTAINER", self.folder / "no-container")
         variables = {"LIBDIR": str(self.folder / "lib"), "MULTIARCH": "none"}
         prefix, executable = str(self.folder / "prefix"), str(self.folder / "venv/bin/python")
         sys = SimpleNamespace(version_info=self.version, base_prefix=prefix, executable=executable)
@@ -127,3 +129,59 @@ def test_missing_file(machine: Machine, monkeypatch: pytest.MonkeyPatch, index: 
     with pytest.raises(TrtkitError) as caught:
         machine.find(monkeypatch)
     assert str(caught.value).endswith(said)
+
+
+def container(folder: Path, *, without: str | None = None) -> Path:
+    """A folder laid out like /opt/tritonserver."""
+    names = ["bin/tritonserver", *(f"backends/python/{name}" for name in (triton.STUB, *triton.BACKEND_FILES))]
+    for name in (*names, "backends/identity/libtriton_identity.so"):
+        if without is None or not name.endswith(without):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(name)
+    return folder
+
+
+@pytest.mark.parametrize("how", ["container", "variable"])
+def test_a_containers_triton_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    folder = container(tmp_path / "opt")
+    monkeypatch.setattr(triton, "CONTAINER", folder if how == "container" else tmp_path / "none")
+    # what the wheel's needs is not asked for
+    monkeypatch.setattr(triton, "sys", SimpleNamespace(executable="/usr/bin/python3"))
+    monkeypatch.setattr(triton, "platform", SimpleNamespace())
+    monkeypatch.setattr(triton, "importlib", SimpleNamespace())
+    if how == "variable":
+        monkeypatch.setenv(triton.VARIABLE, str(folder))
+    else:
+        monkeypatch.delenv(triton.VARIABLE, raising=False)
+    found = triton.find()
+    assert found.binary == folder / "bin/tritonserver"
+    assert found.stage_backends(tmp_path / "staged") == folder / "backends"
+    assert not (tmp_path / "staged").exists()
+    assert found.environment({"PATH": "/bin", "LD_LIBRARY_PATH": "/cuda"}) == {
+        "PATH": "/usr/bin:/bin",
+        "LD_LIBRARY_PATH": "/cuda",
+    }
+
+
+def test_the_variable_goes_before_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton, "CONTAINER", container(tmp_path / "opt"))
+    monkeypatch.setenv(triton.VARIABLE, str(container(tmp_path / "own")))
+    assert triton.find().folder == tmp_path / "own"
+
+
+@pytest.mark.parametrize("missing", ["tritonserver", triton.STUB])
+def test_a_named_folder_that_is_no_triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    folder = container(tmp_path / "own", without=missing)
+    monkeypatch.setenv(triton.VARIABLE, str(folder))
+    with pytest.raises(ServerError, match="this Triton lacks this file") as caught:
+        triton.find()
+    assert caught.value.where is not None
+    assert caught.value.where.endswith(missing)
+    assert caught.value.hint == f"Set TRTKIT_TRITON to a folder like {triton.CONTAINER}, or unset it"
+
+
+def test_a_container_without_the_python_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(triton.VARIABLE, raising=False)
+    monkeypatch.setattr(triton, "CONTAINER", container(tmp_path / "opt", without=".py"))
+    with pytest.raises(ServerError, match="trtllm-python-py3"):
+        triton.find()

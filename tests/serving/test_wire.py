@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-import grpc
+from typing import Any
+
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
 from toolkit.engine.runtime.protocol import SamplingParams, TokenLogprob
-from toolkit.errors import ClientError, DeadlineError, UnavailableError
+from toolkit.errors import ClientError, UnsupportedError
 from toolkit.serving import wire
+from toolkit.serving.contract import RETURNS, Contract, Tensor, own
 from toolkit.serving.inputs import parse
 from toolkit.serving.wire import Chunk
 
@@ -70,7 +72,8 @@ def test_what_is_sent_is_what_the_model_parses() -> None:
     inputs = parse(received(request))
     assert (inputs.text, inputs.token_ids, inputs.sampling) == ("hé", None, sampling)
     assert (inputs.stop, inputs.skip_special_tokens, inputs.streaming, inputs.echo) == (("é", "\n"), False, True, False)
-    assert inputs.returns == {"finish_reason", "stop_reason", "output_ids", "num_input_tokens", "num_output_tokens"}
+    assert inputs.returns == own("m").returns.keys()
+    assert {"finish_reason", "stop_reason", "output_ids", "num_input_tokens", "num_output_tokens"} <= inputs.returns
 
 
 def test_token_ids_as_prompt() -> None:
@@ -129,43 +132,114 @@ def test_output_is_read_by_its_wire_datatype() -> None:
     assert wire.decode(message(num_input_tokens=counts), 1).prompt_tokens == 5
     with pytest.raises(ClientError, match="output 'output_ids' has the unexpected datatype 'FP16'"):
         wire.decode(message(output_ids=("FP16", [1], b"\0\0")), 1)
+    assert wire.decode(message(context_logits=("FP16", [1], b"\0\0")), 1) == Chunk("", (), 1)
+
+
+def test_numbers_may_come_as_text_and_with_a_batch_dimension() -> None:
+    assert wire.decode(message(num_cached_tokens=text("12")), 1).cached_tokens == 12
+    batched = ("INT64", [1, 1], np.array([2**40], np.int64).tobytes())
+    assert wire.decode(message(response_time_ns=batched), 1).response_time_ns == 2**40
+    with pytest.raises(ClientError, match="output 'num_input_tokens' is 'N/A' and no number"):
+        wire.decode(message(num_input_tokens=text("N/A")), 1)
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("output", "said"),
     [
-        ("the queue is full: 3 requests are running or waiting", UnavailableError),
-        ("Request for unknown model: 'm' has no available versions", UnavailableError),
-        ("input 'top_p' is 2.0\n  and must be less", ClientError),
+        (("BYTES", [1], b"\x05\0\0\0ab"), "output 'text_output' ends inside an element"),
+        (("BYTES", [1], b"\x05"), "output 'text_output' ends inside an element"),
+        (("INT32", [2], b"\0\0\0\0"), "output 'text_output' has 4 bytes, which do not fit its shape [2]"),
+        (("INT32", [1], b"\0\0\0"), "output 'text_output' has 3 bytes, which do not fit its shape [1]"),
     ],
 )
-def test_error_message_becomes_one_line_of_its_kind(said: str, kind: type[ClientError]) -> None:
+def test_tensor_that_lies_about_its_length(output: tuple[str, list[int], bytes], said: str) -> None:
     with pytest.raises(ClientError) as caught:
-        wire.decode(service_pb2.ModelStreamInferResponse(error_message=said), 0)
-    assert type(caught.value) is kind
-    assert str(caught.value) == " ".join(said.split())
+        wire.decode(message(text_output=output), 1)
+    assert str(caught.value) == said
+
+
+def test_logprobs_that_do_not_fit_the_tokens() -> None:
+    def probabilities(*shape: int) -> tuple[str, list[int], bytes]:
+        return ("FP32", list(shape), np.zeros(shape, np.float32).tobytes())
+
+    for outputs in (
+        {"output_log_probs": probabilities(1)},
+        {"output_log_probs": probabilities(2), "output_top_ids": ("INT32", [2, 2], bytes(16))},
+        {
+            "output_log_probs": probabilities(2),
+            "output_top_ids": ("INT32", [2, 2], bytes(16)),
+            "output_top_log_probs": probabilities(2, 1),
+        },
+    ):
+        with pytest.raises(ClientError, match="the log-probabilities of 2 tokens do not fit them"):
+            wire.decode(message(output_ids=ints(1, 2), **outputs), 1)
+    assert wire.decode(message(output_log_probs=probabilities(1, 1, 2)), 1).logprobs == ()
+
+
+def test_output_without_content() -> None:
+    reply = message(text_output=text("a"))
+    reply.infer_response.outputs.add(name="output_ids", datatype="INT32", shape=[1])
+    with pytest.raises(ClientError, match="2 outputs came with 1 contents"):
+        wire.decode(reply, 1)
+
+
+def foreign(kind: Any, *keys: str, **options: Any) -> Contract:
+    datatypes = {"streaming": "BOOL", "exclude_input": "BOOL", "temperature": "FP32", "top_p": "FP32", "min_p": "FP64"}
+    inputs = {key: Tensor(key, datatypes.get(key, "INT32")) for key in ("max_tokens", "top_k", *datatypes, *keys)}
+    inputs |= {key: Tensor(key, "BYTES") for key in ("text_input", "stop")}
+    return Contract("m", kind, inputs, {}, **options)
+
+
+def sent(request: service_pb2.ModelInferRequest) -> dict[str, tuple[str, list[int], bytes]]:
+    return {
+        tensor.name: (tensor.datatype, list(tensor.shape), raw)
+        for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
+    }
+
+
+def test_batched_model_gets_two_dimensions_and_greedy_said_outright() -> None:
+    contract = foreign("ensemble", batched=True)
+    assert sent(wire.encode("m", "ab", SamplingParams(max_tokens=3), stop=("x", "y"), contract=contract)) == {
+        "text_input": ("BYTES", [1, 1], b"\2\0\0\0ab"),
+        "max_tokens": ("INT32", [1, 1], b"\3\0\0\0"),
+        "stop": ("BYTES", [1, 2], b"\1\0\0\0x\1\0\0\0y"),
+        "streaming": ("BOOL", [1, 1], b"\1"),
+        "exclude_input": ("BOOL", [1, 1], b"\1"),
+        "top_k": ("INT32", [1, 1], b"\1\0\0\0"),
+    }
+
+
+def test_sampling_is_said_outright_and_by_the_model_s_datatypes() -> None:
+    sampling = SamplingParams(temperature=0.5, min_p=0.25)
+    tensors = sent(wire.encode("m", "a", sampling, contract=foreign("llmapi", streams=False)))
+    assert tensors["streaming"] == ("BOOL", [1], b"\0")
+    assert tensors["temperature"] == ("FP32", [1], np.float32(0.5).tobytes())
+    assert tensors["top_k"] == ("INT32", [1], b"\0\0\0\0")
+    assert tensors["top_p"] == ("FP32", [1], np.float32(1).tobytes())
+    assert tensors["min_p"] == ("FP64", [1], np.float64(0.25).tobytes())
 
 
 @pytest.mark.parametrize(
-    ("code", "details", "kind", "said"),
+    ("prompt", "sampling", "options", "named"),
     [
-        (grpc.StatusCode.UNAVAILABLE, "refused\n", UnavailableError, "h:1: refused"),
-        (
-            grpc.StatusCode.UNAVAILABLE,
-            "failed to connect to all addresses; last error: UNKNOWN",
-            UnavailableError,
-            "h:1: nothing serves there. Type: trtkit serve RECIPE",
-        ),
-        (
-            grpc.StatusCode.UNAVAILABLE,
-            "Stream removed (Socket closed)",
-            UnavailableError,
-            "h:1: the server went away. Type: trtkit serve RECIPE",
-        ),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, "late", DeadlineError, "h:1: late"),
-        (grpc.StatusCode.CANCELLED, None, ClientError, "cancelled"),
+        ([1], SamplingParams(), {}, "token ids as a prompt, only text"),
+        ("a", SamplingParams(seed=1), {}, "seed"),
+        ("a", SamplingParams(ignore_eos=True), {}, "ignore_eos"),
+        ("a", SamplingParams(), {"skip_special_tokens": False}, "skip_special_tokens"),
     ],
 )
-def test_failed_rpc(code: grpc.StatusCode, details: str | None, kind: type[ClientError], said: str) -> None:
-    error = wire.error_from(code, details, "h:1")
-    assert (type(error), str(error)) == (kind, said)
+def test_what_the_model_does_not_take_is_never_dropped(
+    prompt: Any, sampling: SamplingParams, options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(UnsupportedError, match=f"^model 'm' takes no {named}"):
+        wire.encode("m", prompt, sampling, contract=foreign("llmapi"), **options)
+
+
+def test_datatype_that_cannot_be_sent() -> None:
+    contract = Contract("m", "trtkit", {**own("m").inputs, "top_k": Tensor("top_k", "FP16")}, {})
+    with pytest.raises(ClientError, match="the model takes top_k as FP16, which this client cannot send"):
+        wire.encode("m", "a", SamplingParams(top_k=1), contract=contract)
+
+
+def test_returns_that_are_known_are_asked_for() -> None:
+    assert own("m").returns.keys() <= set(RETURNS)

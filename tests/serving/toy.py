@@ -1,10 +1,12 @@
 """An engine that follows the protocol with arithmetic for a model, and a bundle for it.
 
 Token ids 0 … 255 are bytes and 256 is a special token. A prompt's completion is the prompt's last byte counted upward
-through the alphabet: "b" gives "cdefg…". What else happens is asked for with the prompt's first byte:
+through the alphabet: "b" gives "cdefg…". All of a prompt but its last byte counts as cached. What else happens is asked
+for with the prompt's first byte:
 
     h  hold: one token, then nothing until the request is cancelled
     d  die: the engine ends with an ``EngineError``, now and for every later request
+    f  fail: one token, then an ``EngineError`` of this request alone
     x  an exception that is no ``TrtkitError``
     é  the completion is "é", whose two bytes are two tokens, again and again
 """
@@ -23,7 +25,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from toolkit.checkpoint.files import sha256_file
 from toolkit.engine.bundle import MANIFEST, SCHEMA_VERSION, Bundle
 from toolkit.engine.runtime.protocol import Event, FinishReason, Request, Stats, TokenLogprob
-from toolkit.errors import EngineDeadError, RequestError
+from toolkit.errors import EngineDeadError, EngineError, RequestError
 
 FACTORY = "tests.serving.toy:open_engine"
 SLOTS = 4
@@ -91,6 +93,8 @@ class ToyEngine:
                 await cancelled.wait()
             if self._ended:
                 raise EngineDeadError(self._ended)
+            if count == 2 and request.prompt_ids[0] == ord("f"):
+                raise EngineError("no KV cache block is free")
             if cancelled.is_set():
                 self.cancelled += 1
                 yield Event((), time.monotonic_ns(), finish_reason="cancelled")
@@ -99,7 +103,8 @@ class ToyEngine:
             stop = token if token in sampling.stop_token_ids else None
             reason: FinishReason | None = "stop" if stop else "length" if count == sampling.max_tokens else None
             self.finished += reason is not None
-            yield Event((token,), time.monotonic_ns(), _logprobs(token, sampling.logprobs), reason, stop)
+            cached = len(request.prompt_ids) - 1 if reason else None
+            yield Event((token,), time.monotonic_ns(), _logprobs(token, sampling.logprobs), reason, stop, cached)
             if reason:
                 return
 

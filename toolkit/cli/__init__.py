@@ -26,6 +26,8 @@ VERBS = {
     "repo": "Render the Triton model repository of a built bundle.",
     "serve": "Start Triton on a recipe's bundle.",
     "generate": "Stream one completion.",
+    "chat": "Talk to a model in the terminal.",
+    "batch": "Run prompts from a JSON Lines file.",
     "bench": "Run a sweep, or report on recorded ones.",
     "deploy": "Render Docker Compose or Kubernetes manifests of a recipe.",
     "doctor": "Say what this machine has of what trtkit or a recipe needs.",

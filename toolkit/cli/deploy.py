@@ -27,7 +27,6 @@ _OPTIONS = (
     click.option("--tag", metavar="YY.MM", help="Image tag of the lock; by default the newest with the release."),
     click.option("--base", metavar="IMAGE", help="Build on this image with Triton and TensorRT-LLM instead."),
     click.option("--image", metavar="IMAGE", help="Name of trtkit's own image, as the registry has it."),
-    click.option("--grace", "grace_s", type=click.IntRange(min=1), metavar="SECONDS", help="Time to drain streams."),
     click.option("--unbuilt", is_flag=True, help="Render from the plan: the bundle is not built, or not here."),
     click.option(
         "--out", "folder", type=click.Path(path_type=Path, file_okay=False), help="Write files to this folder."
@@ -125,12 +124,12 @@ def k8s(
 @set_option
 @click.option("--identity", metavar="SHA256", help="Refuse a bundle with another identity.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds.")
-@click.option("--grace", "grace_s", type=click.FloatRange(min=1), default=60.0, show_default=True, help="Seconds.")
-def run(bundle: Path, overrides: tuple[str, ...], identity: str | None, timeout_s: float, grace_s: float) -> None:
+def run(bundle: Path, overrides: tuple[str, ...], identity: str | None, timeout_s: float) -> None:
     """Check this container, then serve BUNDLE until SIGTERM: what the images start.
 
     Says in one line what is missing (release, GPU, bundle, tokenizer, shared memory, writable folders, ports) before
-    anything is loaded. --timeout bounds loading, --grace the drain of running streams. Triton's admin calls are closed.
+    anything is loaded. --timeout bounds loading, serve.grace_s the drain of running streams. Triton's admin calls are
+    closed.
 
     \b
     Example:
@@ -145,7 +144,6 @@ def run(bundle: Path, overrides: tuple[str, ...], identity: str | None, timeout_
                 overrides=overrides,
                 identity=identity,
                 timeout_s=timeout_s,
-                grace_s=grace_s,
                 say=lambda line: click.echo(line, err=True),
             )
         except KeyboardInterrupt:

@@ -64,7 +64,6 @@ class Options:
     base: str | None = None
     image: str | None = None
     devices: tuple[str, ...] = ()
-    grace_s: int | None = None
     gpus_per_node: int | None = None
 
 
@@ -99,23 +98,26 @@ class Deployment:
     queue: int
     ports: Mapping[str, int]
     load_s: int
-    grace_s: int
+    grace_s: float
     env: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
     def stop_s(self) -> int:
         """Seconds from the stop signal to SIGKILL: the drain, a stuck unload, and the clean-up after it."""
-        return self.grace_s + 30
+        return math.ceil(self.grace_s) + 30
 
     @property
     def command(self) -> list[str]:
         """Arguments of the image's entry point, ``trtkit``."""
-        served = {"serve.model_name": self.model, "serve.max_queue_size": self.queue}
+        served = {
+            "serve.model_name": self.model,
+            "serve.max_queue_size": self.queue,
+            "serve.grace_s": f"{self.grace_s:g}",
+        }
         overrides = [word for key, value in served.items() for word in ("--set", f"{key}={value}")]
         identity = ["--identity", self.identity] if self.identity else []
-        limits = ["--timeout", str(self.load_s), "--grace", str(self.grace_s)]
-        return ["deploy", "run", BUNDLE, *overrides, *identity, *limits]
+        return ["deploy", "run", BUNDLE, *overrides, *identity, "--timeout", str(self.load_s)]
 
     @property
     def health(self) -> list[str]:
@@ -159,7 +161,7 @@ def deployment(recipe: Recipe, built: Built, options: Options = DEFAULTS) -> Dep
         queue=serve.max_queue_size,
         ports={name: getattr(serve, f"{name}_port") or port for name, port in PORTS.items()},
         load_s=math.ceil((START_S + built.nbytes / READ_BYTES_S) / 60) * 60,
-        grace_s=options.grace_s if options.grace_s is not None else _grace(recipe),
+        grace_s=_grace(recipe),
         env={**CACHE_ENV, **built.env},
         notes=(base.note,) if base.note else (),
     )
@@ -208,6 +210,8 @@ def _whole(nbytes: int) -> int:
     return math.ceil(nbytes / GIB) * GIB
 
 
-def _grace(recipe: Recipe) -> int:
-    """As long as the longest request takes at ``TOKENS_S``."""
+def _grace(recipe: Recipe) -> float:
+    """The recipe's own, else as long as the longest request takes at ``TOKENS_S``."""
+    if "grace_s" in recipe.serve.model_fields_set:
+        return recipe.serve.grace_s
     return min(max(math.ceil(recipe.engine.max_seq_len / TOKENS_S), GRACE_S[0]), GRACE_S[1])

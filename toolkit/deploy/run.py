@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 from collections.abc import Callable, Iterable
@@ -26,10 +25,9 @@ def serve(
     overrides: Iterable[str] = (),
     identity: str | None = None,
     timeout_s: float,
-    grace_s: float,
     say: Callable[[str], None],
 ) -> None:
-    """Serve the bundle at ``folder`` on the container's ports until interrupted; then streams drain for ``grace_s``.
+    """Serve the bundle at ``folder`` on the container's ports until interrupted; then its streams drain.
 
     ``overrides`` are ``serve.*`` keys; ``say`` gets Triton's log and what happens, line by line. Raises ``DeployError``
     for what the container lacks, before anything is loaded, and what ``serve_bundle`` and ``Server.wait`` raise.
@@ -42,19 +40,13 @@ def serve(
     check(recipe, bundle)
     say(f"{recipe.name}: checked, loading bundle {bundle.manifest['identity'][:12]}")
     with Follower(repository.with_name(f"{repository.name}.log"), say):
-        server = serve_bundle(recipe, bundle, timeout_s=timeout_s, options=triton_options(grace_s))
-        try:
+        server = serve_bundle(recipe, bundle, timeout_s=timeout_s, options=closed_admin())
+        with server:
             say(f"ready: grpc {server.grpc_url}, http {server.http_url}, metrics {server.metrics_url}")
             server.wait()
-        finally:
-            server.stop(grace_s)
 
 
-def triton_options(grace_s: float) -> list[str]:
-    """Admin calls need a key that nobody is told; Triton drains for as long as its stopper waits."""
+def closed_admin() -> list[str]:
+    """Options of tritonserver after which admin calls need a key, and nobody is told it."""
     key = f"{','.join(ADMIN)}:trtkit-admin={secrets.token_hex(16)}"
-    return [
-        f"--grpc-restricted-protocol={key}",
-        f"--http-restricted-api={key}",
-        f"--exit-timeout-secs={math.ceil(grace_s)}",
-    ]
+    return [f"--grpc-restricted-protocol={key}", f"--http-restricted-api={key}"]

@@ -6,11 +6,12 @@ from bisect import bisect_left
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import tokenizers
 
 from toolkit.engine.runtime.end_tokens import read_eos_ids
-from toolkit.engine.runtime.protocol import Engine, FinishReason, Request, TokenLogprob
+from toolkit.engine.runtime.protocol import Engine, FinishReason, PerfMetrics, Request, TokenLogprob
 from toolkit.errors import CheckpointError, RequestError
 
 REPLACEMENT = "�"  # what a byte sequence that is not UTF-8 decodes to
@@ -54,6 +55,12 @@ class Tokenizer:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
 
+class Decoder(Protocol):
+    """Token ids → text; bytes that are no UTF-8 become ``REPLACEMENT``."""
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str: ...
+
+
 class TextStream:
     """Deltas whose sum is the text of all pushed tokens, cut before the first stop string that completes.
 
@@ -61,7 +68,7 @@ class TextStream:
     RequestError for more than ``MAX_STOPS`` stop strings, and for one that is empty or beyond ``MAX_STOP_LENGTH``.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), skip_special_tokens: bool = True) -> None:
+    def __init__(self, tokenizer: Decoder, stop: Sequence[str] = (), skip_special_tokens: bool = True) -> None:
         _check_stop(stop)
         self.stopped: str | None = None
         self._tokenizer = tokenizer
@@ -127,7 +134,8 @@ def _check_stop(stop: Sequence[str]) -> None:
 class TextEvent:
     """New text of one request and the tokens of the step behind it; counts are running totals.
 
-    ``stop_reason`` is the stop string, or the end token's id, of a ``stop``.
+    ``stop_reason`` is the stop string, or the end token's id, of a ``stop``. ``time_ns`` is the engine's time of the
+    newest token. ``cached_tokens`` and ``perf`` come with the engine's last event; a stop string does not wait for it.
     """
 
     text: str
@@ -137,6 +145,9 @@ class TextEvent:
     stop_reason: str | int | None
     prompt_tokens: int
     output_tokens: int
+    time_ns: int = 0
+    cached_tokens: int | None = None
+    perf: PerfMetrics | None = None
 
 
 async def generate_text(
@@ -161,10 +172,10 @@ async def generate_text(
             output_tokens += len(event.token_ids)
             spoken = event.token_ids if event.stop_token_id is None else event.token_ids[:-1]
             text = stream.push(spoken, watch=output_tokens > request.sampling.min_tokens)
-            if event.finish_reason is not None:
+            ended = event.finish_reason is not None
+            if ended:
                 text += stream.finish()
             reason: FinishReason | None = "stop" if stream.stopped is not None else event.finish_reason
-            ended = event.finish_reason is not None
             yield TextEvent(
                 text,
                 event.token_ids,
@@ -173,6 +184,9 @@ async def generate_text(
                 stream.stopped if stream.stopped is not None else event.stop_token_id,
                 len(request.prompt_ids),
                 output_tokens,
+                event.time_ns,
+                event.cached_tokens,
+                event.perf,
             )
             if reason is not None:
                 return

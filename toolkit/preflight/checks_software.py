@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from toolkit.chat.vocabulary import BASE_VARIABLE, GET, O200K
 from toolkit.preflight.finding import Finding
 from toolkit.preflight.known import Feature, load_known
 from toolkit.preflight.machine import Machine, Vocabulary
@@ -68,12 +69,16 @@ def tokenizer(machine: Machine, to_fetch: bool) -> Finding:
 
 
 def harmony(found: Vocabulary) -> Finding:
-    """gpt-oss speaks Harmony, and openai-harmony downloads its vocabulary when it is first used."""
-    file, url = load_known().harmony.file, load_known().harmony.url
-    get = f"Type: curl -fLO {url}, put it into a folder and set TIKTOKEN_ENCODINGS_BASE to it"
+    """gpt-oss speaks Harmony. openai-harmony downloads its vocabulary when it is first used; trtkit has other ways."""
     if found.state == "good":
         return Finding("harmony", "ok", f"the vocabulary is at {found.path}")
     if found.base:
         wrong = found.problem or "is not there"
-        return Finding("harmony", "fail", f"TIKTOKEN_ENCODINGS_BASE is set, and {found.path} {wrong}", get)
-    return Finding("harmony", "warn", f"{file} is downloaded at first use, which fails offline", get)
+        return Finding("harmony", "fail", f"{BASE_VARIABLE} is set, and {found.path} {wrong}", GET)
+    if found.kept is not None:
+        fix = f"Set {BASE_VARIABLE} to that folder, for trtllm-serve"
+        return Finding("harmony", "ok", f"trtkit chat has the vocabulary in {found.kept}", fix)
+    if found.tokenizer is not None:
+        detail = f"trtkit chat makes the vocabulary from {found.tokenizer}/tokenizer.json; trtllm-serve downloads it"
+        return Finding("harmony", "warn", detail, GET)
+    return Finding("harmony", "warn", f"{O200K.name} is downloaded at first use, which fails offline", GET)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
+from toolkit.chat import vocabulary
 from toolkit.checkpoint import hub
 from toolkit.checkpoint.source import TOKENIZER
 from toolkit.engine.bundle import CHECKPOINT, MANIFEST
@@ -15,7 +17,7 @@ from toolkit.errors import CheckpointError, ServerError, TrtkitError
 from toolkit.preflight import host, nvidia
 from toolkit.preflight.known import load_known
 from toolkit.preflight.loader import probe
-from toolkit.preflight.machine import Machine, Nvidia, Part, Storage
+from toolkit.preflight.machine import Machine, Nvidia, Part, Storage, Vocabulary
 from toolkit.preflight.needs import Needs
 from toolkit.recipe import Recipe
 from toolkit.serving import ports, triton
@@ -27,15 +29,16 @@ SHM = Path("/dev/shm")
 
 def gather(recipe: Recipe, needs: Needs) -> Machine:
     """Look at this machine. Starts nvidia-smi and, for a loader probe, a Python that imports TensorRT-LLM."""
-    known, environment = load_known(), os.environ
+    known = load_known()
     packages = {name: version_of(name) for name in (TRTLLM, *(bad.package for bad in known.packages))}
     folder, unread = _cached(recipe)
+    tokenizer = _tokenizer(recipe, folder)
     return Machine(
         python=sys.executable,
         packages=packages,
         nvidia=nvidia.query() if needs.gpu else Nvidia(),
-        visible=environment.get("CUDA_VISIBLE_DEVICES"),
-        cuda_installed=environment.get("CUDA_VERSION"),
+        visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        cuda_installed=os.environ.get("CUDA_VERSION"),
         shm=host.storage(SHM) if SHM.is_dir() else None,
         limits=host.limits(),
         output=host.storage(needs.output),
@@ -43,8 +46,8 @@ def gather(recipe: Recipe, needs: Needs) -> Machine:
         cache=_cache() if needs.repo else None,
         cached=folder is not None,
         offline=_offline() if needs.repo else False,
-        tokenizer=_tokenizer(recipe, folder),
-        vocabulary=host.vocabulary(known.harmony, environment) if needs.harmony else None,
+        tokenizer=tokenizer,
+        vocabulary=_vocabulary(tokenizer) if needs.harmony else None,
         ports=_ports(recipe.serve.host, needs),
         triton=container_triton() if needs.gpu else cpu_triton(),
         probes={feature.id: probe(feature) for feature in needs.features} if packages[TRTLLM] else {},
@@ -62,9 +65,11 @@ def version_of(package: str) -> str | None:
 
 
 def cpu_triton() -> Part:
-    """The Triton of the PyPI wheel."""
+    """The Triton that a CPU bundle is served with: a container's, or that of the PyPI wheel."""
     try:
-        return Part(f"nvidia-pytriton {version_of('nvidia-pytriton')} at {triton.find().folder}")
+        found = triton.find()
+        name = "Triton" if found.stub is None else f"nvidia-pytriton {version_of('nvidia-pytriton')}"
+        return Part(f"{name} at {found.folder}")
     except TrtkitError as error:
         return Part(problem=f"{error.where}: {error.what}" if error.where else error.what, fix=error.hint)
 
@@ -104,6 +109,12 @@ def _tokenizer(recipe: Recipe, checkpoint: Path | None) -> str | None:
     """The folder that serving would take the tokenizer from."""
     places = (recipe.checkpoint.tokenizer or checkpoint, recipe.engine.output / CHECKPOINT)
     return next((str(place) for place in places if place and host.has_file(place / TOKENIZER)), None)
+
+
+def _vocabulary(tokenizer: str | None) -> Vocabulary:
+    kept = vocabulary.cache_folder()
+    found = str(kept) if vocabulary.is_whole(kept / vocabulary.O200K.name) else None
+    return replace(host.vocabulary(vocabulary.O200K, os.environ), kept=found, tokenizer=tokenizer)
 
 
 def _ports(address: str, needs: Needs) -> Part:

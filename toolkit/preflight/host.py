@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import resource
@@ -11,16 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from toolkit.chat.vocabulary import BASE_VARIABLE, MAX_BYTES, File, download
 from toolkit.checkpoint.files import sha256_file
 from toolkit.checkpoint.regular import open_regular, reading
 from toolkit.errors import CheckpointError
-from toolkit.preflight.known import HarmonyFile
 from toolkit.preflight.machine import HostMemory, Limits, Storage, Vocabulary
 
-BASE_VARIABLE = "TIKTOKEN_ENCODINGS_BASE"
-CACHE_VARIABLE = "TIKTOKEN_RS_CACHE_DIR"
 MEMINFO = Path("/proc/meminfo")
-VOCABULARY_BYTES = 64 << 20  # far more than any vocabulary has
 
 
 def limits() -> Limits:
@@ -84,23 +80,12 @@ def _takes_a_file(folder: Path) -> bool:
     return True
 
 
-def vocabulary(harmony: HarmonyFile, environment: Mapping[str, str]) -> Vocabulary:
+def vocabulary(file: File, environment: Mapping[str, str]) -> Vocabulary:
     """Where openai-harmony will look: the base folder if it is set, else the file that it downloaded before."""
     base = environment.get(BASE_VARIABLE)
-    if base is not None:
-        path = Path(base) / harmony.file
-    else:
-        cache = environment.get(CACHE_VARIABLE) or _temporary(environment) / "tiktoken-rs-cache"
-        path = Path(cache) / hashlib.sha1(harmony.url.encode()).hexdigest()
-    state, problem = _state(path, harmony.sha256)
+    path = Path(base) / file.name if base is not None else download(environment, file)
+    state, problem = _state(path, file.sha256)
     return Vocabulary(base is not None, str(path), state, problem)
-
-
-def _temporary(environment: Mapping[str, str]) -> Path:
-    try:
-        return Path(tempfile.gettempdir())
-    except OSError:  # none takes a file, as in a read-only container; a file that was put there may be read
-        return Path(environment.get("TMPDIR") or "/tmp")
 
 
 def _state(path: Path, sha256: str) -> tuple[Literal["good", "absent", "damaged"], str | None]:
@@ -108,7 +93,7 @@ def _state(path: Path, sha256: str) -> tuple[Literal["good", "absent", "damaged"
     try:
         with reading(path), open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            good = size <= VOCABULARY_BYTES and sha256_file(path) == sha256
+            good = size <= MAX_BYTES and sha256_file(path) == sha256
     except CheckpointError as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             return "absent", None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+from dataclasses import replace
 
+from toolkit.chat import vocabulary
 from toolkit.engine.versions import versions
 from toolkit.errors import TrtkitError
 from toolkit.numerics import backend
@@ -17,7 +19,7 @@ from toolkit.preflight.machine import Nvidia, Part
 
 
 def examine() -> list[Finding]:
-    """Look at the interpreter, the CPU runtime, the codecs, Triton, the report extra, the GPUs and TensorRT-LLM."""
+    """Look at the interpreter, the CPU runtime, the codecs, Triton, the extras, the GPUs and TensorRT-LLM."""
     found = versions()
     release = found["tensorrt-llm"]
     return [
@@ -26,6 +28,7 @@ def examine() -> list[Finding]:
         _codecs(),
         _part("triton", cpu_triton()),
         _extra("report", ("altair", "vl_convert")),
+        _chat(),
         _gpus(nvidia.query()),
         Finding("tensorrt", "ok", f"tensorrt-llm {release}")
         if release
@@ -55,6 +58,16 @@ def _gpus(found: Nvidia) -> Finding:
         return Finding("gpu", "skip", found.problem)
     listed = ", ".join(described(device) for device in found.devices)
     return Finding("gpu", "ok", f"{listed}; driver {found.driver}, CUDA {found.cuda}")
+
+
+def _chat() -> Finding:
+    """The extra ``chat``, and where Harmony's vocabulary comes from."""
+    found = _extra("chat", ("openai_harmony", "jinja2"))
+    if found.status != "ok":
+        return found
+    place = vocabulary.find()
+    where = f"is at {place.path}" if place else "comes from the tokenizer.json of gpt-oss"
+    return replace(found, detail=f"{found.detail}; Harmony's vocabulary {where}")
 
 
 def _extra(name: str, packages: tuple[str, ...]) -> Finding:

@@ -1,4 +1,4 @@
-"""The loader of ``data/probes.yaml``: loader features, packages that break, drivers, Harmony."""
+"""The loader of ``data/probes.yaml``: loader features, packages that break, drivers."""
 
 from __future__ import annotations
 
@@ -43,12 +43,6 @@ class Driver(Fact):
     least: str
 
 
-class HarmonyFile(Fact):
-    file: str
-    url: str
-    sha256: str
-
-
 class Known(BaseModel):
     """``checked`` is the day these facts were read."""
 
@@ -58,7 +52,6 @@ class Known(BaseModel):
     features: tuple[Feature, ...]
     packages: tuple[BadPackage, ...]
     drivers: tuple[Driver, ...]
-    harmony: HarmonyFile
 
     def features_for(self, architecture: str, weights: str) -> tuple[Feature, ...]:
         wanted = (architecture, weights)

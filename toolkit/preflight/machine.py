@@ -65,13 +65,16 @@ class Limits:
 class Vocabulary:
     """Harmony's vocabulary file. ``base`` says whether TIKTOKEN_ENCODINGS_BASE is set; otherwise it is a download.
 
-    ``problem`` is what is wrong with a damaged one.
+    ``problem`` is what is wrong with a damaged one. ``kept`` is the folder of trtkit's own cache, if it has the file,
+    ``tokenizer`` that of the checkpoint's tokenizer.json, which holds the same vocabulary.
     """
 
     base: bool
     path: str
     state: Literal["good", "absent", "damaged"]
     problem: str | None = None
+    kept: str | None = None
+    tokenizer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,9 @@ class ServeSection(Section):
     http_port: int = Field(0, ge=0, le=65535, description="0 picks a free port.")
     metrics_port: int = Field(0, ge=0, le=65535, description="0 picks a free port.")
     max_queue_size: int = Field(256, ge=1, description="Requests waiting for a slot before new ones are refused.")
+    grace_s: float = Field(
+        10.0, ge=0, le=86400, description="Seconds that running streams get to end when the server is stopped."
+    )
 
 
 class BenchSection(Section):

@@ -24,6 +24,7 @@ class Completion:
     ttft_s: float
     total_s: float
     logprobs: tuple[TokenLogprob, ...] = ()
+    cached_tokens: int | None = None
 
 
 async def collect(chunks: AsyncGenerator[Chunk, None], on_text: Callable[[str], None]) -> Completion:
@@ -45,4 +46,5 @@ async def collect(chunks: AsyncGenerator[Chunk, None], on_text: Callable[[str], 
         ttft_s=(seen[0].received_ns - start_ns) / 1e9,
         total_s=(last.received_ns - start_ns) / 1e9,
         logprobs=tuple(entry for chunk in seen for entry in chunk.logprobs),
+        cached_tokens=last.cached_tokens,
     )

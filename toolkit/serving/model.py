@@ -12,39 +12,36 @@ import itertools
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from toolkit.engine.bundle import Bundle
-from toolkit.engine.runtime.protocol import Engine, Request
+from toolkit.engine.runtime.protocol import Engine, PerfMetrics, Request
 from toolkit.engine.text import TextEvent, Tokenizer, generate_text
 from toolkit.errors import EngineDeadError, EngineError, RequestError, TrtkitError
+from toolkit.serving.coalescer import Coalescer
 from toolkit.serving.inputs import Inputs, parse
+from toolkit.serving.job import Job
 from toolkit.serving.metrics import Metrics, Outcome
-from toolkit.serving.reply import Outputs, Reply
+from toolkit.serving.reply import Reply
+from toolkit.serving.responder import CancelledError, QueueFullError, Responder, one_line
 from toolkit.serving.tensors import INPUTS, QUEUE_FULL
 
 INPUT_NAMES = tuple(name for spec in INPUTS for name in spec.names)
 LAST_WORDS_S = 1.0
-MAX_TOKEN_BYTES = 256
-"""No vocabulary has longer tokens, so text beyond this many bytes for each token of the context cannot fit."""
 
 POLL_S = 0.02
-"""How long a client's cancel may go unseen. Asking Triton costs about as much as a response, so not at every token."""
+"""How often the watch looks. The gauges are set at every ``SHOW_EVERY``-th look."""
 
+SHOW_EVERY = 5
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """One request on its way through the engine."""
-
-    request_id: str
-    sender: Any
-    inputs: Inputs
-    polled_s: float = 0.0
+ASK_S = 0.002
+"""How long a client's cancel may go unseen, times the number of requests: asking Triton takes it a round trip."""
 
 
 class ServedModel:
@@ -59,6 +56,7 @@ class ServedModel:
         *,
         max_queue_size: int,
         interval: int,
+        coalesce: bool = True,
         on_dead: Callable[[], None] = lambda: os._exit(1),
     ) -> None:
         """``pb`` is ``triton_python_backend_utils``. ``interval`` is tokens per streamed response.
@@ -67,16 +65,17 @@ class ServedModel:
         never comes back, so by default the model process ends: that is what whoever watches the server can see.
         """
         self._on_dead = on_dead
-        self._dying = False
-        self._pb = pb
         self._engine = engine
         self._tokenizer = tokenizer
         self._metrics = metrics
+        self._responder = Responder(pb)
         self._limit = engine.stats().slots + max_queue_size
         self._interval = interval
+        self._dead = False
         self._jobs: dict[str, Job] = {}
         self._numbers = itertools.count()
         self._loop = asyncio.new_event_loop()
+        self._coalescer = Coalescer(self._loop, self._send, enabled=coalesce)
         self._thread = threading.Thread(target=self._loop.run_forever, name="trtkit-answers", daemon=True)
         self._thread.start()
         self._watcher = asyncio.run_coroutine_threadsafe(self._watch(), self._loop)
@@ -99,9 +98,15 @@ class ServedModel:
                 Metrics(pb, model_name),
                 max_queue_size=int(parameters["max_queue_size"]),
                 interval=bundle.recipe.engine.stream_interval,
+                coalesce=parameters["coalesce"] == "true",
             )
         except TrtkitError as error:
-            raise pb.TritonModelException(_one_line(error)) from None
+            raise pb.TritonModelException(one_line(error)) from None
+
+    @property
+    def ready(self) -> bool:
+        """False once the engine is dead, or the loop that answers is."""
+        return self._thread.is_alive() and not self._dead
 
     def execute(self, requests: Iterable[Any]) -> None:
         """Take over Triton requests; answers follow through their response senders."""
@@ -110,7 +115,12 @@ class ServedModel:
             try:
                 job = self._accept(request, sender)
             except Exception as error:
-                self._refuse(sender, error)
+                # whatever is wrong with one request must not reach the others in this call
+                self._metrics.count("rejected")
+                self._responder.fail(sender, error)
+                continue
+            if job.inputs.cancel:
+                asyncio.run_coroutine_threadsafe(self._stop(job), self._loop)
             else:
                 self._jobs[job.request_id] = job
                 asyncio.run_coroutine_threadsafe(self._answer(job), self._loop)
@@ -124,131 +134,130 @@ class ServedModel:
         self._loop.close()
 
     def _accept(self, request: Any, sender: Any) -> Job:
+        arrived_ns = time.monotonic_ns()
         for name in json.loads(request.parameters() or "{}"):
             near = get_close_matches(name, INPUT_NAMES, n=1)
             hint = f"Send {near[0]!r} as an input tensor" if near else None
             raise RequestError(f"unknown request parameter {name!r}", hint=hint)
-        inputs = parse({tensor.name(): tensor.as_numpy() for tensor in request.inputs()})
-        if len(self._jobs) >= self._limit:
-            raise QueueFull(f"{QUEUE_FULL}: {self._limit} requests are running or waiting")
-        return Job(f"{request.request_id()}#{next(self._numbers)}", sender, inputs)
+        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        inputs = parse(tensors, max_seq_len=self._engine.max_seq_len)
+        client_id = request.request_id()
+        if inputs.cancel and not client_id:
+            raise RequestError("input 'stop' needs a request id: send that of the request to stop")
+        if not inputs.cancel and len(self._jobs) >= self._limit:
+            raise QueueFullError(f"{QUEUE_FULL}: {self._limit} requests are running or waiting")
+        return Job(f"{client_id}#{next(self._numbers)}", client_id, sender, inputs, arrived_ns)
 
-    def _refuse(self, sender: Any, error: Exception) -> None:
-        self._metrics.count("rejected")
-        self._send_error(sender, error)
+    async def _stop(self, job: Job) -> None:
+        """Cancel all requests with the client's id, as NVIDIA's model does, and answer with an empty response."""
+        for other in tuple(self._jobs.values()):
+            if other.client_id == job.client_id:
+                self._cancel(other)
+        self._responder.send(job.sender, {}, final=True)
 
     async def _answer(self, job: Job) -> None:
         """Stream one request. Everything is counted before the final response, so whoever has that can read it."""
         try:
-            last, outputs = await self._stream(job)
+            last = await self._stream(job)
+            if last.finish_reason == "cancelled":
+                raise CancelledError("the client cancelled the request")
+            if last.perf is None:
+                last = replace(last, perf=PerfMetrics(job.arrived_ns, None, job.first_token_ns, last.time_ns))
+            outputs = job.reply.take_last(last)
         except Exception as error:
-            self._finish(job, "rejected" if isinstance(error, RequestError) else "failed")
-            self._send_error(job.sender, error)
-            if isinstance(error, EngineDeadError) and not self._dying:
-                self._dying = True
+            self._finish(job, _outcome(error))
+            self._responder.fail(job.sender, error)
+            if isinstance(error, EngineDeadError) and not self._dead:
+                self._dead = True
                 self._loop.call_later(LAST_WORDS_S, self._on_dead)
             return
-        if last.finish_reason == "cancelled":
-            self._finish(job, "cancelled")
-            self._send_error(job.sender, Cancelled("the client cancelled the request"))
-            return
-        self._finish(job, "completed", last.prompt_tokens, last.output_tokens)
-        self._send(job.sender, outputs, final=True)
+        self._finish(job, "completed", last)
+        self._responder.send(job.sender, outputs, final=True)
 
-    def _finish(self, job: Job, outcome: Outcome, prompt_tokens: int = 0, output_tokens: int = 0) -> None:
-        # from here on nothing may ask the sender for cancels: it is about to be closed
+    def _finish(self, job: Job, outcome: Outcome, last: TextEvent | None = None) -> None:
+        job.ended = True
         del self._jobs[job.request_id]
-        self._metrics.count(outcome, prompt_tokens, output_tokens)
-        self._metrics.show(self._engine.stats())
+        self._metrics.count(outcome)
+        if last is not None:
+            self._metrics.completed(last)
 
-    async def _stream(self, job: Job) -> tuple[TextEvent, Outputs]:
-        """Send all responses of one request but the last; returns the last event and its outputs."""
+    async def _stream(self, job: Job) -> TextEvent:
+        """Send all responses of one request but the last; returns the last event, whose tokens the reply holds."""
         inputs = job.inputs
         prompt_ids, prompt = await self._prompt(inputs)
-        reply = Reply(inputs, prompt=prompt, interval=self._interval)
+        if job.stopped:
+            raise CancelledError("the client cancelled the request")
+        job.reply = Reply(inputs, prompt=prompt, interval=self._interval)
+        # a stop string has to be seen before the engine has made the whole
+        request = Request(job.request_id, prompt_ids, inputs.sampling, inputs.streaming or bool(inputs.stop))
         events = generate_text(
-            self._engine,
-            self._tokenizer,
-            Request(job.request_id, prompt_ids, inputs.sampling),
-            inputs.stop,
-            skip_special_tokens=inputs.skip_special_tokens,
+            self._engine, self._tokenizer, request, inputs.stop, skip_special_tokens=inputs.skip_special_tokens
         )
         async with aclosing(events):
             async for event in events:
-                outputs = reply.add(event)
+                job.reply.add(event)
+                if job.first_token_ns is None and event.token_ids:
+                    self._saw_first_token(job, event)
                 if event.finish_reason is not None:
-                    return event, outputs or {}
-                if not self._cancelled(job) and outputs is not None:
-                    self._send(job.sender, outputs)
+                    return event
+                self._coalescer.offer(job)
         raise EngineError("the engine ended the request without saying why")
+
+    def _saw_first_token(self, job: Job, event: TextEvent) -> None:
+        job.first_token_ns = event.time_ns
+        self._metrics.first_token((event.time_ns - job.arrived_ns) / 1e9)
 
     async def _prompt(self, inputs: Inputs) -> tuple[tuple[int, ...], str]:
         if inputs.text is not None:
-            size, limit = len(inputs.text.encode()), self._engine.max_seq_len * MAX_TOKEN_BYTES
-            if size > limit:
-                what = f"input 'text_input' has {size} bytes, more than fit into {self._engine.max_seq_len} tokens"
-                raise RequestError(what, hint="Shorten it, or build with a larger engine.max_seq_len")
             # in a thread, because long texts take long and every stream waits for this loop
             return tuple(await asyncio.to_thread(self._tokenizer.encode, inputs.text)), inputs.text
         ids = inputs.token_ids or ()
         return ids, self._tokenizer.decode(ids, skip_special_tokens=inputs.skip_special_tokens) if inputs.echo else ""
 
     async def _watch(self) -> None:
-        """See cancels of requests that wait without events, and keep the gauges fresh."""
-        while True:
+        """See cancels, let waiting tokens go and keep the gauges fresh."""
+        for look in itertools.count():
             await asyncio.sleep(POLL_S)
+            jobs = tuple(self._jobs.values())
             try:
-                for job in tuple(self._jobs.values()):
-                    self._cancelled(job)
-                self._metrics.show(self._engine.stats())
+                self._coalescer.sweep(jobs)
+                self._ask(jobs)
+                if look % SHOW_EVERY == 0:
+                    self._metrics.show(self._engine.stats())
             except Exception as error:
-                # without the watch no waiting request could be cancelled any more
-                self._pb.Logger.log_error(f"trtkit: {type(error).__name__}: {_one_line(error)}")
+                # without the watch no request could be cancelled any more
+                self._responder.log(f"{type(error).__name__}: {one_line(error)}")
 
-    def _cancelled(self, job: Job) -> bool:
-        """Whether the client is gone; if so the engine is told. Asks Triton at most once in ``POLL_S``."""
+    def _ask(self, jobs: tuple[Job, ...]) -> None:
+        """Tell the engine which clients are gone. A request that it did not know yet is cancelled once it does."""
         now = self._loop.time()
-        if now - job.polled_s < POLL_S:
-            return False
-        job.polled_s = now
-        if gone := bool(job.sender.is_cancelled()):
-            self._engine.cancel(job.request_id)
-        return gone
+        for job in jobs:
+            if job.stopped:
+                self._cancel(job)
+            elif now - job.polled_s >= ASK_S * len(jobs):
+                job.polled_s = now
+                if job.sender.is_cancelled():
+                    self._cancel(job)
+
+    def _cancel(self, job: Job) -> None:
+        job.stopped = True
+        self._engine.cancel(job.request_id)
 
     async def _drain(self) -> None:
         self._watcher.cancel()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*others, return_exceptions=True)
 
-    def _send(self, sender: Any, outputs: Outputs, *, final: bool = False) -> None:
-        tensors = [self._pb.Tensor(name, array) for name, array in outputs.items()]
-        flags = self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
-        sender.send(self._pb.InferenceResponse(output_tensors=tensors), flags=flags)
-
-    def _send_error(self, sender: Any, error: Exception) -> None:
-        text = _one_line(error)
-        if not isinstance(error, TrtkitError):
-            text = f"{type(error).__name__}: {text}"
-            self._pb.Logger.log_error(f"trtkit: {text}")
-        response = self._pb.InferenceResponse(output_tensors=[], error=self._pb.TritonError(text, self._code(error)))
-        sender.send(response, flags=self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-
-    def _code(self, error: Exception) -> Any:
-        codes = self._pb.TritonError
-        if isinstance(error, QueueFull):
-            return codes.UNAVAILABLE
-        if isinstance(error, Cancelled):
-            return codes.CANCELLED
-        return codes.INVALID_ARG if isinstance(error, RequestError) else codes.INTERNAL
+    def _send(self, job: Job) -> None:
+        try:
+            self._responder.send(job.sender, job.reply.take())
+        except Exception as error:
+            # nobody awaits this: the stream that cannot be sent to is ended, the others go on
+            self._responder.log(f"cannot send: {type(error).__name__}: {one_line(error)}")
+            self._cancel(job)
 
 
-class QueueFull(EngineError):
-    """The request may succeed later."""
-
-
-class Cancelled(EngineError):
-    """The client is gone; nobody may read this."""
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _outcome(error: Exception) -> Outcome:
+    if isinstance(error, CancelledError):
+        return "cancelled"
+    return "rejected" if isinstance(error, RequestError) else "failed"

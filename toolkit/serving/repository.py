@@ -34,11 +34,13 @@ def render(
     model_name: str = TEMPLATE,
     max_queue_size: int = 256,
     engine_factory: str = ENGINE_FACTORY,
+    coalesce: bool = True,
 ) -> Path:
     """Write the model repository of ``bundle`` to ``folder`` and return the folder.
 
     It is written beside and renamed. A folder that trtkit did not write, or that a server runs from, is left alone.
-    ``engine_factory`` names what opens the engine, as ``module:attribute``. Raises ``ServerError``.
+    ``engine_factory`` names what opens the engine, as ``module:attribute``. Without ``coalesce`` a stream gets a
+    response every ``engine.stream_interval`` tokens even when that slows the engine down. Raises ``ServerError``.
     """
     if not (bundle.tokenizer_dir / "tokenizer.json").is_file():
         raise ServerError(
@@ -54,6 +56,7 @@ def render(
         "identity": bundle.manifest["identity"],
         "engine_factory": engine_factory,
         "max_queue_size": str(max_queue_size),
+        "coalesce": str(coalesce).lower(),
         "toolkit_path": str(PACKAGE.absolute().parent),
     }
     try:

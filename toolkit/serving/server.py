@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 import os
 import shutil
 import signal
@@ -24,6 +25,10 @@ from toolkit.serving.process import POLL_S, Group
 from toolkit.serving.repository import Lease, render_for
 
 ATTEMPTS = 3
+GRACE_S = 10.0
+EXIT_S = 30
+"""Triton's own limit on how long it waits for running streams; this is its default."""
+
 SHM = Path("/dev/shm")
 
 # With its defaults the server ends a stream that is silent for three keepalive pings of any client.
@@ -48,6 +53,7 @@ class Server:
         model_name: str,
         work: Path,
         log_path: Path,
+        grace_s: float,
     ) -> None:
         """Use ``Server.start``."""
         reachable = "127.0.0.1" if host == "0.0.0.0" else host
@@ -59,6 +65,7 @@ class Server:
         self._group = group
         self._guard = guard
         self._lease = lease
+        self._grace_s = grace_s
         self.work = work
 
     @classmethod
@@ -73,13 +80,15 @@ class Server:
         model_name: str = "tensorrt_llm",
         log_path: Path | None = None,
         timeout_s: float = 120.0,
+        grace_s: float = GRACE_S,
         options: Sequence[str] = (),
     ) -> Server:
         """Serve ``repository`` and return once a token was generated; port 0 picks a free one.
 
-        ``log_path`` is where Triton's log goes, by default a file that is gone after ``stop``; ``options`` are further
-        ones of tritonserver. Raises ``ServerError`` that names a port in use, what this machine lacks, or the reason in
-        Triton's log; nothing is left running then.
+        ``log_path`` is where Triton's log goes, by default a file that is gone after ``stop``. ``grace_s`` is how long
+        ``stop`` lets running streams go on, unless it is told otherwise; ``options`` are further ones of tritonserver.
+        Raises ``ServerError`` that names a port in use, what this machine lacks, or the reason in Triton's log; nothing
+        is left running then.
         """
         if not (repository / model_name / "config.pbtxt").is_file():
             raise ServerError(
@@ -89,7 +98,7 @@ class Server:
         wanted = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
         for attempt in range(1, ATTEMPTS + 1):
             chosen = ports.choose(host, wanted)
-            server = cls._launch(installed, repository, host, chosen, model_name, log_path, options)
+            server = cls._launch(installed, repository, host, chosen, model_name, log_path, grace_s, options)
             try:
                 server._await_ready(time.monotonic() + timeout_s)
             except PortTaken:
@@ -112,6 +121,7 @@ class Server:
         chosen: Mapping[str, int],
         model_name: str,
         log_path: Path | None,
+        grace_s: float,
         options: Sequence[str],
     ) -> Server:
         lease = Lease(repository)
@@ -121,7 +131,7 @@ class Server:
         group: Group | None = None
         try:
             log_path.unlink(missing_ok=True)
-            argv = [*_argv(installed, repository, host, chosen, work), *options]
+            argv = [*_argv(installed, repository, host, chosen, work, grace_s), *options]
             group = Group(argv, cwd=work, env=installed.environment(os.environ), log=log_path)
             guard = Guard(group.pid, (work, SHM / work.name))
         except BaseException:
@@ -130,7 +140,17 @@ class Server:
             lease.release()
             shutil.rmtree(work, ignore_errors=True)
             raise
-        return cls(group, guard, lease, host=host, chosen=chosen, model_name=model_name, work=work, log_path=log_path)
+        return cls(
+            group,
+            guard,
+            lease,
+            host=host,
+            chosen=chosen,
+            model_name=model_name,
+            work=work,
+            log_path=log_path,
+            grace_s=grace_s,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -164,12 +184,15 @@ class Server:
         what = "Triton's model process died" if code is None else f"Triton {_ended(code)}"
         raise ServerError(": ".join(filter(None, (what, self._reason()))), where=str(self.log_path))
 
-    def stop(self, grace_s: float = 10.0) -> None:
-        """Let running streams end for at most ``grace_s`` seconds, then end everything; safe to call twice.
+    def stop(self, grace_s: float | None = None) -> None:
+        """Let running streams end for at most ``grace_s`` seconds (``start``'s by default), then end everything.
+
+        Requests that come meanwhile are refused. Safe to call twice.
 
         Leaves no process and no shared memory. A server whose model process is dead cannot stop by itself and is killed
         at once. The limit also cuts short a Triton that will not unload an idle model, which now and then happens.
         """
+        grace_s = self._grace_s if grace_s is None else grace_s
         try:
             if self.model_pids and grace_s > 0:
                 self._group.terminate(grace_s)
@@ -226,11 +249,14 @@ def serve_bundle(recipe: Recipe, bundle: Bundle, *, timeout_s: float = 600.0, op
         model_name=serve.model_name,
         log_path=repository.with_name(f"{repository.name}.log"),
         timeout_s=timeout_s,
+        grace_s=serve.grace_s,
         options=options,
     )
 
 
-def _argv(installed: triton.Triton, repository: Path, host: str, chosen: Mapping[str, int], work: Path) -> list[str]:
+def _argv(
+    installed: triton.Triton, repository: Path, host: str, chosen: Mapping[str, int], work: Path, grace_s: float
+) -> list[str]:
     return [
         str(installed.binary),
         f"--model-repository={repository.absolute()}",
@@ -238,6 +264,7 @@ def _argv(installed: triton.Triton, repository: Path, host: str, chosen: Mapping
         f"--backend-config=python,shm-region-prefix-name={work.name}",
         "--disable-auto-complete-config",
         "--allow-gpu-metrics=false",
+        f"--exit-timeout-secs={max(EXIT_S, math.ceil(grace_s))}",
         *(f"--{name}-address={host}" for name in chosen),
         *(f"--{name}-port={port}" for name, port in chosen.items()),
         *KEEPALIVE,

@@ -1,7 +1,8 @@
-"""The real Triton server inside the PyPI wheel ``nvidia-pytriton``: find it, check that it can work here, stage it.
+"""The real Triton server, of NVIDIA's containers or of the PyPI wheel ``nvidia-pytriton``: find, check and stage it.
 
-The wheel has one stub (model process) a Python version, none of them where Triton looks. Staging puts the right one
-into a private backends folder, so site-packages stays as it was installed.
+A container's is whole: its backends folder has the stub (model process) of the container's Python, which reads any
+numpy. The wheel has one stub a Python version, none of them where Triton looks. Staging puts the right one into a
+private backends folder, so site-packages stays as it was installed.
 """
 
 from __future__ import annotations
@@ -21,22 +22,27 @@ from toolkit.errors import MissingExtraError, ServerError
 
 BACKEND_FILES = ("libtriton_python.so", "triton_python_backend_utils.py")
 STUB = "triton_python_backend_stub"
+CONTAINER = Path("/opt/tritonserver")
+VARIABLE = "TRTKIT_TRITON"
+"""Names the folder of an installed Triton that is laid out like a container's; it goes before all others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Triton:
-    """Where the parts of an installed Triton are."""
+    """Where the parts of an installed Triton are. ``stub`` is None where the backends folder has its own."""
 
     folder: Path
-    stub: Path
-    library_dirs: tuple[Path, ...]
+    stub: Path | None = None
+    library_dirs: tuple[Path, ...] = ()
 
     @property
     def binary(self) -> Path:
         return self.folder / "bin" / "tritonserver"
 
     def stage_backends(self, folder: Path) -> Path:
-        """Write ``folder`` as a backends folder with this Python's stub; returns it."""
+        """The backends folder: Triton's own if it is whole, else ``folder``, written with this Python's stub."""
+        if self.stub is None:
+            return self.folder / "backends"
         python = folder / "python"
         python.mkdir(parents=True)
         for name in BACKEND_FILES:
@@ -49,12 +55,32 @@ class Triton:
         """``base`` with what the server and its stub need: this Python first on PATH, and the shared libraries."""
         libraries = [str(folder) for folder in self.library_dirs]
         paths = {"PATH": [str(Path(sys.executable).parent)], "LD_LIBRARY_PATH": libraries}
-        joined = {key: os.pathsep.join([*new, *filter(None, [base.get(key)])]) for key, new in paths.items()}
+        joined = {key: os.pathsep.join([*new, *filter(None, [base.get(key)])]) for key, new in paths.items() if new}
         return {**base, **joined}
 
 
 def find() -> Triton:
-    """The installed Triton, checked. Raises ``ServerError`` or ``MissingExtraError`` that say what to type."""
+    """The installed Triton, checked: the one that ``TRTKIT_TRITON`` names, a container's, or the wheel's.
+
+    Raises ``ServerError`` or ``MissingExtraError`` that say what to type.
+    """
+    if named := os.environ.get(VARIABLE):
+        return _whole(Path(named), hint=f"Set {VARIABLE} to a folder like {CONTAINER}, or unset it")
+    if (CONTAINER / "bin" / "tritonserver").is_file():
+        return _whole(CONTAINER, hint="Use an image whose Triton has the Python backend: one of -trtllm-python-py3")
+    return _of_wheel()
+
+
+def _whole(folder: Path, hint: str) -> Triton:
+    found = Triton(folder.absolute())
+    python = found.folder / "backends" / "python"
+    for file in (found.binary, *(python / name for name in (*BACKEND_FILES, STUB))):
+        if not file.is_file():
+            raise ServerError("this Triton lacks this file", where=str(file), hint=hint)
+    return found
+
+
+def _of_wheel() -> Triton:
     _check_platform()
     spec = importlib.util.find_spec("pytriton")
     if spec is None or not spec.submodule_search_locations:

@@ -1,4 +1,4 @@
-"""gRPC messages ⟷ Python values, and gRPC errors → ``ClientError``. No connection lives here.
+"""gRPC messages ⟷ Python values. No connection lives here.
 
 Built on tritonclient's generated protobuf code alone: its own streaming client cannot ask for what is needed here and
 leaves the end of a stream open to guesses. One RPC carries one request; its end with OK is the completion.
@@ -13,36 +13,50 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import grpc
 import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import service_pb2
 
 from toolkit.engine.runtime.protocol import SamplingParams, TokenLogprob
-from toolkit.errors import ClientError, DeadlineError, UnavailableError
-from toolkit.serving.tensors import INPUTS, QUEUE_FULL, RETURN_INPUTS, Input
+from toolkit.errors import ClientError
+from toolkit.serving.contract import Contract, Tensor, own
+from toolkit.serving.failures import error_from_text
 
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.enable_retries", 0),
-    ("grpc.enable_http_proxy", 0),
-)
-
-CLIENT_RETURNS = ("finish_reason", "stop_reason", "output_ids", "num_input_tokens", "num_output_tokens")
-
-_INPUTS = {spec.key: spec for spec in INPUTS}
-_RETURNS = {spec.key: spec for spec in RETURN_INPUTS}
 _DEFAULTS = SamplingParams()
-_NUMPY = {"BOOL": np.bool_, "INT32": np.int32, "INT64": np.int64, "UINT64": np.uint64, "FP32": np.float32}
-_LIMITS = {"INT32": (-(2**31), 2**31 - 1), "UINT64": (0, 2**64 - 1)}
+_NUMPY: dict[str, type[np.generic]] = {
+    "BOOL": np.bool_,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "FP32": np.float32,
+    "FP64": np.float64,
+}
+_READ = frozenset(
+    (
+        "text_output",
+        "output_ids",
+        "finish_reason",
+        "stop_reason",
+        "num_input_tokens",
+        "num_output_tokens",
+        "num_cached_tokens",
+        "response_time_ns",
+        "output_log_probs",
+        "output_top_ids",
+        "output_top_log_probs",
+    )
+)
+"""Outputs that become part of a chunk; whatever else a model sends is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """One response: what is new since the one before it.
 
-    ``received_ns`` is ``time.monotonic_ns()`` when it arrived. The reasons and counts come with the last chunk only.
+    ``received_ns`` is ``time.monotonic_ns()`` when it arrived; ``response_time_ns`` is the server's, when its engine
+    had made the newest token of it. The reasons and counts come with the last chunk at the latest; None is what the
+    model does not say. ``cached_tokens`` are the prompt's that the engine had keys and values of.
     """
 
     text: str
@@ -53,6 +67,24 @@ class Chunk:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    cached_tokens: int | None = None
+    response_time_ns: int | None = None
+
+
+def asked(
+    prompt: str | Sequence[int], sampling: SamplingParams, stop: Sequence[str] = (), skip_special_tokens: bool = True
+) -> dict[str, Any]:
+    """What a request asks for beyond the defaults, by key of ``toolkit.serving.tensors``."""
+    values: dict[str, Any] = {"text_input" if isinstance(prompt, str) else "input_ids": prompt}
+    for field in fields(sampling):
+        value = getattr(sampling, field.name)
+        if value != getattr(_DEFAULTS, field.name):
+            values[field.name] = value
+    if stop:
+        values["stop"] = stop
+    if not skip_special_tokens:
+        values["skip_special_tokens"] = False
+    return values
 
 
 def encode(
@@ -63,40 +95,50 @@ def encode(
     stop: Sequence[str] = (),
     skip_special_tokens: bool = True,
     request_id: str | None = None,
+    contract: Contract | None = None,
 ) -> Any:
-    """A ``ModelInferRequest`` for one streamed generation.
+    """A ``ModelInferRequest`` for one generation, streamed if the model can; ``contract`` None stands for our own.
 
-    Raises ``ClientError`` for a sampling parameter that its datatype cannot hold.
+    Raises ``UnsupportedError`` for what the model has no input for, and ``ClientError`` for a value that its datatype
+    cannot hold.
     """
-    values: dict[str, Any] = {
-        "text_input" if isinstance(prompt, str) else "input_ids": prompt,
-        "streaming": True,
-        "exclude_input": True,
-        "skip_special_tokens": skip_special_tokens,
-        "max_tokens": sampling.max_tokens,
-    }
-    for field in fields(sampling):
-        value = getattr(sampling, field.name)
-        if value != getattr(_DEFAULTS, field.name):
-            values[field.name] = value
-    if stop:
-        values["stop"] = stop
+    contract = contract or own(model)
+    values = asked(prompt, sampling, stop, skip_special_tokens)
+    contract.refuse(values)
+    values |= {"streaming": contract.streams, "exclude_input": True, "max_tokens": sampling.max_tokens}
+    if contract.kind != "trtkit":
+        values |= _greedy_or_not(sampling)
+    if "skip_special_tokens" in contract.inputs:
+        values["skip_special_tokens"] = skip_special_tokens
     request = service_pb2.ModelInferRequest(model_name=model, id=request_id or "")
     for key, value in values.items():
-        _add(request, _INPUTS[key], value)
-    for key in CLIENT_RETURNS:
-        _add(request, _RETURNS[key], True)
+        _add(request, key, contract.inputs[key], value, contract.batched)
+    for key, tensor in contract.returns.items():
+        _add(request, key, tensor, True, contract.batched)
     return request
 
 
+def _greedy_or_not(sampling: SamplingParams) -> dict[str, Any]:
+    """Other models have other defaults, and TensorRT-LLM's depend on which of the three are given: so all are.
+
+    A temperature of 0 is an error for some of its versions; ``top_k`` 1 means greedy to all of them.
+    """
+    if sampling.temperature == 0:
+        return {"top_k": 1}
+    return {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
+
+
 def decode(message: Any, received_ns: int) -> Chunk:
-    """The chunk in a ``ModelStreamInferResponse``; ``ClientError`` for an error message or an unknown datatype."""
+    """The chunk in a ``ModelStreamInferResponse``; ``ClientError`` for an error message or a malformed tensor."""
     if message.error_message:
-        raise _from_text(message.error_message)
+        raise error_from_text(message.error_message)
     response = message.infer_response
+    if len(response.outputs) != len(response.raw_output_contents):
+        raise ClientError(f"{len(response.outputs)} outputs came with {len(response.raw_output_contents)} contents")
     outputs = {
         output.name: _array(output.name, output.datatype, tuple(output.shape), raw)
         for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+        if output.name in _READ
     }
     return Chunk(
         text="".join(outputs.get("text_output", ())),
@@ -104,54 +146,34 @@ def decode(message: Any, received_ns: int) -> Chunk:
         received_ns=received_ns,
         finish_reason=_first(outputs, "finish_reason"),
         stop_reason=_first(outputs, "stop_reason") or None,
-        prompt_tokens=_first(outputs, "num_input_tokens"),
-        output_tokens=_first(outputs, "num_output_tokens"),
+        prompt_tokens=_number(outputs, "num_input_tokens"),
+        output_tokens=_number(outputs, "num_output_tokens"),
         logprobs=_logprobs(outputs),
+        cached_tokens=_number(outputs, "num_cached_tokens"),
+        response_time_ns=_number(outputs, "response_time_ns"),
     )
 
 
-def error_from(code: grpc.StatusCode, details: str | None, url: str) -> ClientError:
-    """The error that a failed RPC to ``url`` stands for."""
-    text = _one_line(details or code.name.lower())
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineError(text, where=url)
-    if code is not grpc.StatusCode.UNAVAILABLE:
-        return _from_text(text)
-    if "lookup" in text or "resolution" in text:
-        return UnavailableError("no such host", where=url, hint="Give HOST:PORT")
-    if "failed to connect" in text:
-        return UnavailableError("nothing serves there", where=url, hint="Type: trtkit serve RECIPE")
-    if "Socket closed" in text or "Stream removed" in text or "Connection reset" in text:
-        return UnavailableError("the server went away", where=url, hint="Type: trtkit serve RECIPE")
-    return UnavailableError(text, where=url)
-
-
-def _from_text(text: str) -> ClientError:
-    """Triton's error messages carry no code; two of them mean that another server, or this one later, may answer."""
-    line = _one_line(text)
-    unavailable = line.startswith(QUEUE_FULL) or "has no available versions" in line
-    return UnavailableError(line) if unavailable else ClientError(line)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _add(request: Any, spec: Input, value: Any) -> None:
+def _add(request: Any, key: str, tensor: Tensor, value: Any, batched: bool) -> None:
     items = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
-    request.inputs.add(name=spec.names[0], datatype=spec.datatype, shape=[len(items)])
-    request.raw_input_contents.append(_packed(spec.key, spec.datatype, items))
+    request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=[1, len(items)] if batched else [len(items)])
+    request.raw_input_contents.append(_packed(key, tensor.datatype, items))
 
 
 def _packed(name: str, datatype: str, items: Sequence[Any]) -> bytes:
     if datatype == "BYTES":
         encoded = [_utf8(name, item) for item in items]
         return b"".join(len(item).to_bytes(4, "little") + item for item in encoded)
-    for item in items:
-        # numpy 1 would wrap it around
-        if datatype in _LIMITS and not _LIMITS[datatype][0] <= item <= _LIMITS[datatype][1]:
-            raise ClientError(f"{name} is {item}, which {datatype} cannot hold")
-    return np.array(items, _NUMPY[datatype]).tobytes()
+    if datatype not in _NUMPY:
+        raise ClientError(f"the model takes {name} as {datatype}, which this client cannot send")
+    kind = _NUMPY[datatype]
+    if issubclass(kind, np.integer):
+        low, high = np.iinfo(kind).min, np.iinfo(kind).max
+        for item in items:
+            # numpy 1 would wrap it around
+            if not low <= item <= high:
+                raise ClientError(f"{name} is {item}, which {datatype} cannot hold")
+    return np.array(items, kind).tobytes()
 
 
 def _utf8(name: str, text: str) -> bytes:
@@ -164,18 +186,25 @@ def _utf8(name: str, text: str) -> bytes:
 def _array(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> list[Any]:
     """By the wire's datatype, not the declared one: Triton does not check that they agree."""
     if datatype == "BYTES":
-        return list(_texts(raw))
+        return list(_texts(name, raw))
     if datatype not in _NUMPY:
         raise ClientError(f"output {name!r} has the unexpected datatype {datatype!r}")
-    array: npt.NDArray[Any] = np.frombuffer(raw, _NUMPY[datatype]).reshape(shape)
+    try:
+        array: npt.NDArray[Any] = np.frombuffer(raw, _NUMPY[datatype]).reshape(shape)
+    except ValueError:
+        raise ClientError(f"output {name!r} has {len(raw)} bytes, which do not fit its shape {list(shape)}") from None
+    if name != "output_ids" and not name.startswith("output_top"):
+        array = array.reshape(-1)  # some have a batch dimension
     values: list[Any] = array.tolist()
     return values
 
 
-def _texts(raw: bytes) -> Iterable[str]:
+def _texts(name: str, raw: bytes) -> Iterable[str]:
     begin = 0
     while begin < len(raw):
         end = begin + 4 + int.from_bytes(raw[begin : begin + 4], "little")
+        if end > len(raw):
+            raise ClientError(f"output {name!r} ends inside an element")
         yield raw[begin + 4 : end].decode(errors="replace")
         begin = end
 
@@ -185,13 +214,26 @@ def _first(outputs: dict[str, list[Any]], name: str) -> Any:
     return values[0] if values else None
 
 
+def _number(outputs: dict[str, list[Any]], name: str) -> int | None:
+    """llmapi sends numbers as text."""
+    value = _first(outputs, name)
+    try:
+        return None if value is None else int(value)
+    except ValueError:
+        raise ClientError(f"output {name!r} is {value!r} and no number") from None
+
+
 def _logprobs(outputs: dict[str, list[Any]]) -> tuple[TokenLogprob, ...]:
-    chosen = outputs.get("output_log_probs")
-    if chosen is None:
+    """One a token id: an ensemble sends the tensor unasked, without saying whose it is."""
+    ids, chosen = outputs.get("output_ids"), outputs.get("output_log_probs")
+    if ids is None or chosen is None:
         return ()
     top_ids = outputs.get("output_top_ids") or [[]] * len(chosen)
     top_values = outputs.get("output_top_log_probs") or [[]] * len(chosen)
+    sizes = {len(ids), len(chosen), len(top_ids), len(top_values)}
+    if len(sizes) > 1 or any(len(row) != len(values) for row, values in zip(top_ids, top_values, strict=True)):
+        raise ClientError(f"the log-probabilities of {len(ids)} tokens do not fit them")
     return tuple(
-        TokenLogprob(token, value, tuple(zip(ids, values, strict=True)))
-        for token, value, ids, values in zip(outputs.get("output_ids", ()), chosen, top_ids, top_values, strict=True)
+        TokenLogprob(token, value, tuple(zip(others, values, strict=True)))
+        for token, value, others, values in zip(ids, chosen, top_ids, top_values, strict=True)
     )

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from toolkit.errors import EngineError
-
 if TYPE_CHECKING:
     from toolkit.engine.bundle import Bundle
     from toolkit.engine.runtime.protocol import Engine
 
 
 def open_engine(bundle: Bundle) -> Engine:
-    """Load the bundle with the limits of its recipe. Raises EngineError if its runtime is not in this process."""
-    if bundle.runtime != "cpu":
-        raise EngineError(
-            f"this bundle is for {bundle.runtime}, which needs TensorRT-LLM and a GPU",
-            where=str(bundle.folder),
-            hint="Build one that runs here: trtkit engine RECIPE --set target.runtime=cpu",
-        )
+    """Load the bundle with the limits of its recipe. Raises EngineError if its runtime cannot run here."""
+    if bundle.runtime == "tensorrt-llm":
+        from toolkit.engine.runtime.tensorrt_llm import TrtllmEngine
+
+        return TrtllmEngine.open(bundle)
     from toolkit.engine.runtime.cpu import CpuEngine
 
     limits = bundle.recipe.engine

@@ -23,5 +23,9 @@ class TritonPythonModel:
     def execute(self, requests):
         self.served.execute(requests)
 
+    def is_ready(self):
+        # asked by Triton's model readiness where python_backend has its pull request 430; earlier ones never call it
+        return self.served.ready
+
     def finalize(self):
         self.served.close()

@@ -19,11 +19,11 @@ from toolkit.engine.runtime.cpu.batch import F32
 from toolkit.engine.runtime.cpu.blas import set_threads
 from toolkit.engine.runtime.cpu.model import Model
 from toolkit.engine.runtime.cpu.scheduler import Failure, Outcome, Scheduler, Sequence, Step
-from toolkit.engine.runtime.cpu.stream import EventStream, Mailbox
 from toolkit.engine.runtime.cpu.weights import ExpertStorage, Precision, load_weights, read_config
 from toolkit.engine.runtime.end_tokens import read_eos_ids
-from toolkit.engine.runtime.protocol import Event, Request, Stats
+from toolkit.engine.runtime.protocol import Event, PerfMetrics, Request, Stats
 from toolkit.engine.runtime.sampling import Sampler, validate
+from toolkit.engine.runtime.stream import EventStream, Mailbox, post_together
 from toolkit.errors import EngineDeadError, EngineError, RequestError
 
 
@@ -163,29 +163,24 @@ class CpuEngine:
     def _settle(self, step: Step, logits_RV: F32) -> None:
         """Turn a step's logits into events, or into an error for a request that nothing can be chosen for."""
         prompt_rows = sum(span.count for span in step.spans if not span.sequence.generated)
-        self._count(steps=1, prompt_tokens=prompt_rows)
         now = time.monotonic_ns()
-        for outcome in self._scheduler.complete(step, logits_RV):
+        outcomes = self._scheduler.complete(step, logits_RV)
+        tokens = sum(isinstance(outcome, Outcome) for outcome in outcomes)
+        self._count(steps=1, prompt_tokens=prompt_rows, generated_tokens=tokens)
+        posts = {
+            self._mailboxes[outcome.sequence]: outcome.error if isinstance(outcome, Failure) else _event(outcome, now)
+            for outcome in outcomes
+        }
+        unread = post_together(posts)
+        for outcome in outcomes:
+            if self._mailboxes[outcome.sequence] in unread:
+                self._cancelled.add(outcome.sequence)
             if isinstance(outcome, Failure):
-                self._fail(outcome)
-            else:
-                self._report(outcome, now)
-
-    def _report(self, outcome: Outcome, now: int) -> None:
-        self._count(generated_tokens=1)
-        stopped = outcome.token if outcome.finish_reason == "stop" else None
-        logprobs = () if outcome.logprob is None else (outcome.logprob,)
-        event = Event((outcome.token,), now, logprobs, outcome.finish_reason, stopped)
-        if not self._mailboxes[outcome.sequence].post(event):
-            self._cancelled.add(outcome.sequence)
-        if outcome.finish_reason is not None:
-            self._count(finished=1)
-            self._forget(outcome.sequence)
-
-    def _fail(self, failure: Failure) -> None:
-        self._mailboxes[failure.sequence].post(failure.error)
-        self._count(failed=1)
-        self._forget(failure.sequence)
+                self._count(failed=1)
+                self._forget(outcome.sequence)
+            elif outcome.finish_reason is not None:
+                self._count(finished=1)
+                self._forget(outcome.sequence)
 
     def _drop_cancelled(self) -> None:
         # swapped first: a stream that is collected meanwhile may add itself
@@ -215,3 +210,25 @@ class CpuEngine:
                 mailbox.post(type(ended)(ended.what))
             self._live.clear()
             self._mailboxes.clear()
+
+
+def _event(outcome: Outcome, now: int) -> Event:
+    sequence, logprobs = outcome.sequence, () if outcome.logprob is None else (outcome.logprob,)
+    if sequence.first_token_ns is None:
+        sequence.first_token_ns = now
+    if outcome.finish_reason is None:
+        return Event((outcome.token,), now, logprobs)
+    return Event(
+        (outcome.token,),
+        now,
+        logprobs,
+        outcome.finish_reason,
+        outcome.token if outcome.finish_reason == "stop" else None,
+        cached_tokens=0,  # a slot's cache starts empty with every request
+        perf=_measured(sequence, now),
+    )
+
+
+def _measured(sequence: Sequence, now: int) -> PerfMetrics:
+    """There are no paged blocks and no drafts to count."""
+    return PerfMetrics(sequence.arrival_ns, sequence.scheduled_ns, sequence.first_token_ns, now)

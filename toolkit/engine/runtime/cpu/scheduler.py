@@ -7,6 +7,7 @@ takes one row of every decoding request, then fills up with prompt chunks, the e
 from __future__ import annotations
 
 import heapq
+import time
 from collections import deque
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
@@ -21,10 +22,16 @@ from toolkit.errors import EngineError
 
 @dataclass(eq=False, slots=True)
 class Sequence:
-    """One live request. ``tokens`` are prompt and output; the first ``computed`` of them are in the cache."""
+    """One live request. ``tokens`` are prompt and output; the first ``computed`` of them are in the cache.
+
+    Times are those of ``time.monotonic_ns()``; the scheduler sets ``scheduled_ns`` when a slot is given.
+    """
 
     request: Request
     sampler: Sampler
+    arrival_ns: int = field(default_factory=time.monotonic_ns)
+    scheduled_ns: int | None = None
+    first_token_ns: int | None = None
     tokens: list[int] = field(init=False)
     computed: int = 0
     slot: int | None = None
@@ -111,6 +118,7 @@ class Scheduler:
         while self.waiting and self._free:
             sequence = self.waiting.popleft()
             sequence.slot = heapq.heappop(self._free)
+            sequence.scheduled_ns = time.monotonic_ns()
             self.running.append(sequence)
         if not self.running:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from toolkit.engine.runtime.protocol import Event
 from toolkit.errors import EngineError
@@ -14,16 +14,35 @@ class Mailbox:
     """The engine's end. Holds no reference to the stream, so a stream that nobody reads can be collected."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self.queue: asyncio.Queue[Event | EngineError] = asyncio.Queue()
 
     def post(self, item: Event | EngineError) -> bool:
         """From any thread; False when the event loop is closed."""
         try:
-            self._loop.call_soon_threadsafe(self.queue.put_nowait, item)
+            self.loop.call_soon_threadsafe(self.queue.put_nowait, item)
         except RuntimeError:
             return False
         return True
+
+
+def post_together(posts: Mapping[Mailbox, Event | EngineError]) -> set[Mailbox]:
+    """Post to many at once, waking each event loop once; returns the mailboxes whose loop is closed."""
+    loops: dict[asyncio.AbstractEventLoop, list[Mailbox]] = {}
+    for mailbox in posts:
+        loops.setdefault(mailbox.loop, []).append(mailbox)
+    unread: set[Mailbox] = set()
+    for loop, mailboxes in loops.items():
+        try:
+            loop.call_soon_threadsafe(_deliver, [(mailbox.queue, posts[mailbox]) for mailbox in mailboxes])
+        except RuntimeError:
+            unread.update(mailboxes)
+    return unread
+
+
+def _deliver(items: list[tuple[asyncio.Queue[Event | EngineError], Event | EngineError]]) -> None:
+    for queue, item in items:
+        queue.put_nowait(item)
 
 
 class EventStream:
