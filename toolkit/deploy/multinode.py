@@ -41,14 +41,15 @@ while [ "$worker" -lt "$LWS_GROUP_SIZE" ]; do
   hosts="$hosts,$host:{gpus}" worker=$((worker + 1))
 done
 # by its full path mpirun finds its own daemon on the other nodes
-exec "$(command -v mpirun)" -np {world} -H "$hosts" --mca plm_rsh_args "$ssh" {forward} \\
+exec "$(command -v mpirun)" -np {world} -H "$hosts" --mca plm_rsh_args "$ssh" \\
+  ${{LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH}} {forward} \\
   trtllm-llmapi-launch trtkit {command}
 """
 
 
 def worker_set(deployment: Deployment, cluster: Cluster) -> dict[str, Any]:
     """The LeaderWorkerSet (leaderworkerset.x-k8s.io/v1): only the leader serves, and a lost pod restarts its group."""
-    forward = " ".join(f"-x {name}" for name in ("PATH", "LD_LIBRARY_PATH", *deployment.env))
+    forward = " ".join(f"-x {name}" for name in ("PATH", *deployment.env))
     script = _LEADER.format(
         mount=SSH_MOUNT,
         port=SSH_PORT,
