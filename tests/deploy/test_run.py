@@ -31,7 +31,7 @@ def test_nothing_is_loaded_where_something_is_missing(monkeypatch: pytest.Monkey
     monkeypatch.setattr(run, "check", check)
     monkeypatch.setattr(run, "serve_bundle", serve_bundle)
     said: list[str] = []
-    with pytest.raises(DeployError, match="^shm: there is no /dev/shm$"):
+    with pytest.raises(DeployError, match=r"^shm: there is no /dev/shm$"):
         run.serve(cpu_bundle, timeout_s=1.0, say=said.append)
     assert said == []
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.made_up import B200, recipe, sample_recipe, without_tokenizer
+from tests.deploy.made_up import B200, build_sample, recipe, sample_recipe, without_tokenizer
 from toolkit.deploy.deployment import CACHE_ENV
 from toolkit.deploy.source import of_bundle, of_plan
 from toolkit.engine.bundle import Bundle
@@ -20,6 +20,13 @@ def test_a_bundle_is_deployed_as_it_was_built(b200_bundle: Path) -> None:
 def test_a_bundle_of_the_cpu_runtime(cpu_bundle: Path) -> None:
     found = of_bundle(sample_recipe(cpu_bundle, "serve.model_name=gpt"))
     assert (found.runtime, found.model, found.gpus) == ("cpu", "gpt", 0)
+
+
+def test_a_bundles_profile_gives_the_environment(tmp_path: Path) -> None:
+    profile = (*B200, "engine.profile=latency")
+    build_sample(tmp_path / "bundle", *profile)
+    found = of_bundle(sample_recipe(tmp_path / "bundle", *profile))
+    assert found.env == {**CACHE_ENV, "TRTLLM_ENABLE_PDL": "1", "NCCL_GRAPH_REGISTER": "0"}
 
 
 @pytest.mark.parametrize(
