@@ -202,3 +202,23 @@ def stubs(pid: int) -> list[int]:
         if name.startswith("triton_python_b") and parent == pid:
             found.append(int(folder.name))
     return found
+
+
+@pytest.mark.triton
+@pytest.mark.usefixtures("real_triton")
+def test_a_server_that_is_full_of_long_requests_is_healthy(
+    trtkit: Run, root: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("narrow") / "bundle"
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    narrow = ("--set", f"engine.output={folder}", "--set", "engine.max_batch_size=1")
+    subprocess.run([*TRTKIT, "engine", "tiny-gpt-oss/cpu", *narrow], env=environment, check=True, capture_output=True)
+    with running(folder, root, tmp_path) as (_, (grpc, _, metrics)):
+        long = [*TRTKIT, "generate", "The file object", "--url", grpc, "--max-tokens", "1800", "--ignore-eos"]
+        with subprocess.Popen(long, env=environment, stdout=subprocess.PIPE, text=True) as client:
+            assert client.stdout is not None
+            assert client.stdout.read(1)  # the only slot is taken
+            busy = trtkit("deploy", "health", grpc, "--metrics", metrics, "--timeout", "0.5")
+            client.kill()
+    assert busy.exit_code == 0
+    assert re.fullmatch(r"healthy: busy with other requests \(.*Deadline Exceeded.*\)\n", busy.output)
