@@ -8,11 +8,13 @@ Server, model process and client share the machine. Three measurements, each as 
 
     null     64 streams of an engine without a model: tokens/s end to end, with ``stream_interval`` 20, and with one
              response a token (interval 1, no coalescing), in turn
-    wire     one answer of 4,096 tokens: the sizes of all responses added, text as deltas and cumulative
+    wire     one answer of 4,096 tokens: the sizes of all responses added, text as deltas and cumulative; nothing is
+             coalesced beyond the interval, as with one slow stream
     cpu      the sample on the CPU runtime, 8 streams: tokens/s through Triton and of the same engine in this process,
              in turn, at the recipe's ``stream_interval`` of 1
 
-The client is a bare loop over the generated gRPC stub. A table is printed, then one JSON line.
+The client is a bare loop over the generated gRPC stub. A table is printed, then one JSON line; the status is 1 if
+Triton answers with other tokens than the engine makes.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import null_engine
 import numpy as np
 from machine import processor, versions
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -75,7 +78,9 @@ def message(max_tokens: int, **flags: bool | str) -> Any:
     tensors: dict[str, Any] = {
         "input_ids": np.array(PROMPT, np.int32),
         "max_tokens": np.array([max_tokens], np.int32),
-        **{name: value for name, value in {"stream": True, "ignore_eos": True, **flags}.items()},
+        "stream": True,
+        "ignore_eos": True,
+        **flags,
     }
     for name, value in tensors.items():
         if isinstance(value, bool):
@@ -102,9 +107,31 @@ async def stream(stub: Any, request: Any, take: Callable[[Any], int]) -> int:
     return total
 
 
-def tokens_in(reply: Any) -> int:
+def raw_ids(reply: Any) -> bytes:
     names = [output.name for output in reply.infer_response.outputs]
-    return len(reply.infer_response.raw_output_contents[names.index("output_ids")]) // 4
+    raw: bytes = reply.infer_response.raw_output_contents[names.index("output_ids")]
+    return raw
+
+
+def tokens_in(reply: Any) -> int:
+    return len(raw_ids(reply)) // 4
+
+
+async def check(url: str, engine: Any) -> None:
+    """End unless ``url`` answers with the tokens of ``engine``."""
+    served: list[bytes] = []
+    request = message(64, exclude_input_in_output=True, return_output_ids=True)
+    async with grpc.aio.insecure_channel(url) as channel:
+        await stream(service_pb2_grpc.GRPCInferenceServiceStub(channel), request, lambda reply: keep(served, reply))
+    events = engine.submit(Request("check", PROMPT, SamplingParams(max_tokens=64, ignore_eos=True)))
+    made = [token async for event in events for token in event.token_ids]
+    if np.frombuffer(b"".join(served), np.int32).tolist() != made:
+        raise SystemExit("Triton answers with other tokens than the engine makes: the timing would mean nothing")
+
+
+def keep(served: list[bytes], reply: Any) -> int:
+    served.append(raw_ids(reply))
+    return 0
 
 
 async def through_triton(url: str, streams: int, max_tokens: int) -> float:
@@ -158,17 +185,23 @@ def compared(figures: dict[str, list[float]], names: tuple[str, str]) -> dict[st
 
 def measure_null(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     many, one = make_bundle(work / "null-20", 20), make_bundle(work / "null-1", 1)
-    with served(many, NULL) as fast, served(one, NULL, coalesce=False) as slow:
+    with (
+        served(many, NULL) as fast,
+        served(many, NULL, coalesce=False) as exact,
+        served(one, NULL, coalesce=False) as slow,
+    ):
         sides = {
             "interval_20": lambda: through_triton(fast, 64, arguments.tokens),
             "token_by_token": lambda: through_triton(slow, 64, max(16, arguments.tokens // 8)),
         }
+        for url in (fast, slow):
+            asyncio.run(check(url, null_engine.open_engine(one)))
         figures = asyncio.run(in_turn(sides, arguments.repeats))
-        return {**compared(figures, ("interval_20", "token_by_token")), "wire": asyncio.run(wire_sizes(fast, slow))}
+        return {**compared(figures, ("interval_20", "token_by_token")), "wire": asyncio.run(wire_sizes(exact, slow))}
 
 
 async def wire_sizes(fast: str, slow: str) -> dict[str, int]:
-    """Bytes of all responses of one answer of 4,096 tokens."""
+    """Bytes of all responses of one answer of 4,096 tokens, of exactly 20 (``fast``) and one (``slow``) tokens each."""
     plain = {"exclude_input_in_output": True}
     cases = {
         "delta_interval_20": (fast, plain),
@@ -192,6 +225,7 @@ def measure_cpu(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             "served": lambda: through_triton(url, 8, arguments.cpu_tokens),
             "offline": lambda: offline(engine, 8, arguments.cpu_tokens),
         }
+        asyncio.run(check(url, engine))
         return compared(asyncio.run(in_turn(sides, arguments.repeats)), ("served", "offline"))
 
 

@@ -1,7 +1,8 @@
 """An engine that says what its bundle's ``script.json`` says, whatever it is asked, and a bundle for gpt-oss's ids.
 
 ``script.json`` is a list of answers, each a list of token ids; each request gets the next one, and after the last the
-first again; a prompt of one token is a probe. A script that is not ended by a stop token of the request goes on with its last token for ever.
+first again; a prompt of one token is a probe. A script that is not ended by a stop token of the request goes on with
+its last token for ever.
 """
 
 from __future__ import annotations

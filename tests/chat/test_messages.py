@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from toolkit.chat import Conversation, Message, conversation_from
 from toolkit.chat.messages import called_name
@@ -13,6 +15,10 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments
 ASKS = {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning": "hm"}
 ANSWER = {"role": "tool", "tool_call_id": "call_1", "content": "1"}
 TOOL = {"type": "function", "function": {"name": "f", "description": "F", "parameters": {"type": "object"}}}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return {"properties": nested(depth - 1)} if depth else {}
 
 
 def made(*messages: dict[str, Any], **others: Any) -> Conversation:
@@ -39,7 +45,7 @@ def test_parts_of_text_are_joined() -> None:
 @pytest.mark.parametrize(
     ("messages", "others", "said"),
     [
-        ([], {}, "messages: tuple should have at least 1 item after validation, not 0, not ()"),
+        ([], {}, "messages: is empty"),
         ([{"role": "user", "contents": "x"}], {}, "messages[0]: no content"),
         ([{**USER, "contents": "x"}], {}, "unknown key messages[0].contents"),
         ([{"content": "x"}], {}, "missing key messages[0].role"),
@@ -77,6 +83,12 @@ def test_parts_of_text_are_joined() -> None:
             {"reasoning_effort": "most"},
             "reasoning_effort: input should be 'low', 'medium' or 'high', not 'most'",
         ),
+        ([USER], {"tools": {}}, "tools: is no list"),
+        (
+            [USER],
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": nested(70)}}]},
+            "tools[0].function.parameters: nested deeper than 64",
+        ),
         ([USER], {"temperature": 1}, "unknown key temperature"),
     ],
 )
@@ -84,6 +96,35 @@ def test_mistakes_are_one_line(messages: list[dict[str, Any]], others: dict[str,
     with pytest.raises(ChatError) as error:
         made(*messages, **others)
     assert str(error.value) == f"c.json: {said}"
+
+
+KEYS = st.sampled_from(["role", "content", "tool_calls", "function", "name", "arguments", "type", "text", "id", "x"])
+VALUES = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.sampled_from(["user", "tool"])
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def read(value: dict[str, Any]) -> Conversation | str:
+    """The conversation, or what is said against it."""
+    try:
+        return conversation_from(value, "x")
+    except ChatError as error:
+        return str(error)
+
+
+@settings(max_examples=60)
+@given(value=st.dictionaries(st.sampled_from(["messages", "tools", "current_date"]), VALUES, max_size=3))
+def test_any_json_is_a_conversation_or_one_line(value: dict[str, Any]) -> None:
+    found = read(value)
+    if isinstance(found, str):
+        assert found.isprintable()
+        assert len(found) < 300
+    else:
+        assert read(found.to_dict()) == found
 
 
 def test_only_a_message_of_the_user_or_of_a_tool_is_answered() -> None:

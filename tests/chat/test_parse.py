@@ -36,7 +36,7 @@ def test_every_form(data: bytes, messages: tuple[Message, ...]) -> None:
         (USER + b'\n{"role": "user"}\n', "x:2: no content"),
         (b'{"a": 1, "a": 2}', "x: is not JSON (it holds 'a' twice)"),
         (b"\xff", "x: is not JSON (not UTF-8), byte 0"),
-        (b'{"messages": 3}', "x: messages: input should be a valid tuple, not 3"),
+        (b'{"messages": 3}', "x: messages: is no list"),
     ],
 )
 def test_mistakes_name_the_line(data: bytes, said: str) -> None:

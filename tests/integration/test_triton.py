@@ -49,7 +49,7 @@ HOLD = "h"
 def toy_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("toy")
     bundle = toy.write_bundle(folder / "bundle")
-    return render(bundle, folder / "repository", max_queue_size=8, engine_factory=toy.FACTORY)
+    return render(bundle, folder / "repository", max_queue_size=8, engine_factory=toy.FACTORY, coalesce=False)
 
 
 @pytest.fixture(scope="session")

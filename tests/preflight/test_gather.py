@@ -3,10 +3,12 @@ from __future__ import annotations
 import shutil
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.chat import o200k
 from tests.preflight.made_up import (
     WITH_NVFP4,
     executable,
@@ -19,7 +21,7 @@ from toolkit import recipe as recipes
 from toolkit.checkpoint import hub
 from toolkit.errors import CheckpointError
 from toolkit.preflight.gather import gather
-from toolkit.preflight.machine import Nvidia, Part, Probed
+from toolkit.preflight.machine import Nvidia, Part, Probed, Vocabulary
 from toolkit.preflight.needs import Needs
 from toolkit.recipe import Recipe
 
@@ -96,6 +98,25 @@ def test_the_tokenizer_of_a_built_bundle(recipe: Recipe, sample: Path, tmp_path:
 def test_a_tokenizer_folder_of_the_recipe_hides_the_checkpoint_s(recipe: Recipe, root: Path, tmp_path: Path) -> None:
     asked = recipes.load(root / "recipes/tiny-gpt-oss/cpu.yaml", (f"checkpoint.tokenizer={tmp_path}",))
     assert gather(asked, cpu_needs()).tokenizer is None
+
+
+def test_where_harmony_s_vocabulary_is(
+    recipe: Recipe, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TIKTOKEN_RS_CACHE_DIR", str(tmp_path))
+    absent = str(tmp_path / "fb374d419588a4632f3f557e76b4b70aebbca790")
+    asked = cpu_needs(harmony=True)
+    assert gather(recipe, asked).vocabulary == Vocabulary(False, absent, "absent")  # the sample has one of its own
+    kept = tmp_path / "trtkit" / "harmony"
+    kept.mkdir(parents=True)
+    (kept / "o200k_base.tiktoken").write_bytes(o200k.vocabulary())
+    folder = o200k.write_tokenizer(tmp_path / "gpt-oss")
+    gpt_oss = recipes.load(root / "recipes/tiny-gpt-oss/cpu.yaml", (f"checkpoint.tokenizer={folder}",))
+    found = gather(gpt_oss, asked).vocabulary
+    assert found == Vocabulary(False, absent, "absent", kept=str(kept), tokenizer=str(folder))
+    (folder / "tokenizer.json").write_text("{")
+    assert gather(gpt_oss, asked).vocabulary == replace(found, tokenizer=None)
 
 
 def test_a_hub_checkpoint(root: Path) -> None:

@@ -28,9 +28,15 @@ def test_chunks(tokenizer: Tokenizer) -> None:
             return [chunk async for chunk in model.generate("a", sampling=sampling)]
 
     first, last = asyncio.run(run())
-    assert first == Chunk("b", (98,), first.received_ns, logprobs=(TokenLogprob(98, -0.5),))
-    assert last == Chunk("c", (99,), last.received_ns, "length", None, 1, 2, (TokenLogprob(99, -0.5),))
-    assert first.received_ns <= last.received_ns
+    times = [(chunk.response_time_ns, chunk.received_ns) for chunk in (first, last)]
+    assert first == Chunk(
+        "b", (98,), first.received_ns, logprobs=(TokenLogprob(98, -0.5),), response_time_ns=first.response_time_ns
+    )
+    assert last == Chunk(
+        "c", (99,), last.received_ns, "length", None, 1, 2, (TokenLogprob(99, -0.5),), 0, last.response_time_ns
+    )
+    assert sorted(times) == times
+    assert all(made is not None and made <= received for made, received in times)
 
 
 def test_completion(tokenizer: Tokenizer) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import runpy
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +33,7 @@ def model(tmp_path: Path, ended: threading.Event) -> Iterator[ServedModel]:
 
 
 def parameters(bundle: Path, **more: str) -> dict[str, str]:
-    return {"bundle": str(bundle), "engine_factory": toy.FACTORY, "max_queue_size": "2", "coalesce": "true", **more}
+    return {"bundle": str(bundle), "engine_factory": toy.FACTORY, "max_queue_size": "2", "coalesce": "false", **more}
 
 
 def ask(model: ServedModel, **inputs: Any) -> Sender:
@@ -278,10 +281,43 @@ def test_stream_interval_of_the_recipe(tmp_path: Path) -> None:
     assert [response["text_output"] for response in sender.responses] == [["b"], ["cde"], ["fg"]]
 
 
+def test_coalesced_responses_hold_the_same_tokens(tmp_path: Path) -> None:
+    toy.write_bundle(tmp_path / "bundle")
+    model = ServedModel.load(fake_triton, "toy", parameters(tmp_path / "bundle", coalesce="true"))
+    whole, streamed = (
+        ask(model, text_input="a", streaming=streaming, max_tokens=60, return_output_ids=True).wait()
+        for streaming in (False, True)
+    )
+    model.close()
+    assert len(streamed.responses) < 60
+    assert (
+        "".join(response["text_output"][0] for response in streamed.responses) == whole.responses[0]["text_output"][0]
+    )
+    ids = [token for response in streamed.responses for token in response["output_ids"]]
+    assert ids == whole.responses[0]["output_ids"]
+
+
 def test_missing_bundle_is_the_reason_why_the_model_does_not_load(tmp_path: Path) -> None:
     with pytest.raises(fake_triton.TritonModelException) as caught:
         ServedModel.load(fake_triton, "toy", parameters(tmp_path / "none"))
     assert str(caught.value) == f"{tmp_path / 'none'}: there is no engine bundle. Type: trtkit engine RECIPE"
+
+
+def test_entry_point_of_the_repository_says_whether_the_model_is_ready(
+    tmp_path: Path, ended: threading.Event, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.write_bundle(tmp_path / "bundle")
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", fake_triton)
+    entry = runpy.run_path(str(root / "triton_repo/tensorrt_llm/1/model.py"))["TritonPythonModel"]()
+    given = parameters(tmp_path / "bundle", toolkit_path=str(root))
+    config = {"parameters": {name: {"string_value": value} for name, value in given.items()}}
+    entry.initialize({"model_name": "toy", "model_config": json.dumps(config)})
+    assert entry.is_ready() is True
+    request = Request(text_input="d")
+    entry.execute([request])
+    request.sender.wait()
+    assert entry.is_ready() is False
+    entry.finalize()
 
 
 def test_the_toy_counts_the_alphabet() -> None:

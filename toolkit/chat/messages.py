@@ -15,6 +15,8 @@ from toolkit.errors import ChatError
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["low", "medium", "high"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")]
+MAX_DEPTH = 64
+"""How deep the JSON schema of a tool may nest: what reads it further on recurses."""
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}(-\d{2})?$")]
 
 
@@ -42,6 +44,19 @@ class Function(_Strict):
     description: str = ""
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+
+    @field_validator("parameters")
+    @classmethod
+    def _shallow(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        _check_depth(value, MAX_DEPTH)
+        return value
+
+
+def _check_depth(value: Any, left: int) -> None:
+    if left == 0:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_depth(inner, left - 1)
 
 
 class Tool(_Strict):
@@ -115,13 +130,22 @@ class Options(_Strict):
 class Conversation(Options):
     """Messages in order, system and developer first; ``tools`` are the functions that the model may call."""
 
-    messages: tuple[Message, ...] = Field(min_length=1)
+    messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
 
     @field_validator("messages", "tools", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+        if not isinstance(value, list | tuple):
+            raise ValueError("is no list")
+        return tuple(value)
+
+    @field_validator("messages")
+    @classmethod
+    def _some(cls, value: tuple[Message, ...]) -> tuple[Message, ...]:
+        if not value:
+            raise ValueError("is empty")
+        return value
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

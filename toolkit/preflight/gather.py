@@ -114,7 +114,15 @@ def _tokenizer(recipe: Recipe, checkpoint: Path | None) -> str | None:
 def _vocabulary(tokenizer: str | None) -> Vocabulary:
     kept = vocabulary.cache_folder()
     found = str(kept) if vocabulary.is_whole(kept / vocabulary.O200K.name) else None
-    return replace(host.vocabulary(vocabulary.O200K, os.environ), kept=found, tokenizer=tokenizer)
+    holds = tokenizer if tokenizer is not None and _is_harmony(Path(tokenizer)) else None
+    return replace(host.vocabulary(vocabulary.O200K, os.environ), kept=found, tokenizer=holds)
+
+
+def _is_harmony(folder: Path) -> bool:
+    try:
+        return vocabulary.is_harmony(vocabulary.read_tokenizer(folder / TOKENIZER))
+    except CheckpointError:
+        return False
 
 
 def _ports(address: str, needs: Needs) -> Part:

@@ -66,7 +66,7 @@ class Vocabulary:
     """Harmony's vocabulary file. ``base`` says whether TIKTOKEN_ENCODINGS_BASE is set; otherwise it is a download.
 
     ``problem`` is what is wrong with a damaged one. ``kept`` is the folder of trtkit's own cache, if it has the file,
-    ``tokenizer`` that of the checkpoint's tokenizer.json, which holds the same vocabulary.
+    ``tokenizer`` that of the checkpoint's tokenizer.json, if it is gpt-oss's and so holds the same vocabulary.
     """
 
     base: bool

@@ -68,4 +68,6 @@ def _chunk(event: TextEvent, received_ns: int) -> Chunk:
         prompt_tokens=event.prompt_tokens if ended else None,
         output_tokens=event.output_tokens if ended else None,
         logprobs=event.logprobs,
+        cached_tokens=event.cached_tokens,
+        response_time_ns=event.time_ns,
     )

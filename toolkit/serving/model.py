@@ -40,8 +40,8 @@ POLL_S = 0.02
 
 SHOW_EVERY = 5
 
-ASK_S = 0.002
-"""How long a client's cancel may go unseen, times the number of requests: asking Triton takes it a round trip."""
+ASK_S, ASK_AT_MOST_S = 0.005, 1.0
+"""How long a client's cancel may go unseen: the first for each open request, as asking is a round trip to Triton."""
 
 
 class ServedModel:
@@ -230,11 +230,11 @@ class ServedModel:
 
     def _ask(self, jobs: tuple[Job, ...]) -> None:
         """Tell the engine which clients are gone. A request that it did not know yet is cancelled once it does."""
-        now = self._loop.time()
+        now, period = self._loop.time(), min(ASK_AT_MOST_S, ASK_S * len(jobs))
         for job in jobs:
             if job.stopped:
                 self._cancel(job)
-            elif now - job.polled_s >= ASK_S * len(jobs):
+            elif now - job.polled_s >= period:
                 job.polled_s = now
                 if job.sender.is_cancelled():
                     self._cancel(job)

@@ -10,12 +10,13 @@ ANSWER = [
     ChatDelta("analysis", "Two and", 1),
     ChatDelta("analysis", " two.", 1),
     ChatDelta("commentary", "{}", 2, "functions.f"),
+    ChatDelta("commentary", "So:", 4),
     ChatDelta("final", "4", 3),
     ChatDelta("final", ".\n", 3),
 ]
 
 
-@pytest.mark.parametrize(("show_analysis", "stderr"), [(True, "Two and two.\nnote\n"), (False, "note\n")])
+@pytest.mark.parametrize(("show_analysis", "stderr"), [(True, "Two and two.\nSo:\nnote\n"), (False, "So:\nnote\n")])
 def test_answers_go_to_stdout_and_thoughts_to_stderr(
     capsys: pytest.CaptureFixture[str], show_analysis: bool, stderr: str
 ) -> None:

@@ -26,7 +26,7 @@ class Screen:
 
     def show(self, delta: ChatDelta) -> None:
         """A delta of the answer; those of tool calls come whole, by ``calls``."""
-        hidden = delta.channel != "final" and not self.show_analysis
+        hidden = delta.channel == "analysis" and not self.show_analysis
         if delta.recipient is not None or hidden or not delta.text:
             return
         if (delta.index, delta.channel) != self._section:
