@@ -6,7 +6,7 @@ BIN := .venv/bin
 TRTKIT := $(BIN)/trtkit
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oracle check generated engine repo serve bench report plan clean
+.PHONY: help setup demo test test-oracle check generated engine repo serve bench report plan image clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -45,6 +45,9 @@ bench: .venv/.run ## Run RECIPE's sweep
 
 report: .venv/.run ## Report on RECIPE's records
 	$(TRTKIT) bench report $(RECIPE) $(SET)
+
+image: .venv/.run ## Build the CPU image without a daemon, run it and kill its model
+	sh scripts/build_image.sh
 
 clean: ## Remove builds, keep .venv and records
 	rm -rf build dist

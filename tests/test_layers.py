@@ -14,6 +14,7 @@ TOOLKIT = Path(__file__).parents[1] / "toolkit"
 # Top to bottom; a module may import from its own room and from any lower band.
 BANDS = [
     {"cli"},
+    {"deploy"},
     {"preflight"},
     {"bench"},
     {"serving"},

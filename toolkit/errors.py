@@ -10,6 +10,7 @@
     │   ├── EngineDeadError    the runtime has died and serves nothing more
     │   └── RequestError       one request is not acceptable; the engine goes on
     ├── ServerError            Triton cannot be rendered, started or stopped
+    ├── DeployError            manifests cannot be rendered, or a container cannot serve what it was given
     ├── ClientError            a gRPC call failed
     │   ├── DeadlineError      a total, first-token or idle deadline passed
     │   ├── UnsupportedError   the served model has no way to take what was asked for
@@ -76,6 +77,10 @@ class RequestError(EngineError):
 
 class ServerError(TrtkitError):
     """Triton cannot be rendered, started or stopped."""
+
+
+class DeployError(TrtkitError):
+    """Manifests cannot be rendered, or a container cannot serve what it was given."""
 
 
 class ClientError(TrtkitError):

@@ -17,6 +17,11 @@ def triton_repo_dir() -> Path:
     return _data("triton_repo")
 
 
+def checkout() -> Path | None:
+    """The checkout that this package runs from, which images can be built from; None for an installed wheel."""
+    return PACKAGE.parent if (PACKAGE.parent / "docker" / "cpu.Dockerfile").is_file() else None
+
+
 def _data(name: str) -> Path:
     installed = PACKAGE / "data" / name
     return installed if installed.is_dir() else PACKAGE.parent / name

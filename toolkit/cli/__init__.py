@@ -29,6 +29,7 @@ VERBS = {
     "chat": "Talk to a model in the terminal.",
     "batch": "Run prompts from a JSON Lines file.",
     "bench": "Run a sweep, or report on recorded ones.",
+    "deploy": "Render Docker Compose or Kubernetes manifests of a recipe.",
     "doctor": "Say what this machine has of what trtkit or a recipe needs.",
 }
 

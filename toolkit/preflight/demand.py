@@ -19,7 +19,9 @@ def needs_of(recipe: Recipe, named: str = "RECIPE") -> Needs:
     Raises ``PlanError`` for a release or a GPU that trtkit does not know.
     """
     planned = ask(recipe, named)
-    plan, gpu = planned.plan, _gpu(recipe, planned.plan, named)
+    plan = planned.plan
+    weights = plan.memory.weights if plan and plan.memory else None
+    gpu = gpu_needs(recipe, named, architecture=plan.architecture if plan else None, weights=weights)
     serve = recipe.serve
     ports = {"grpc": serve.grpc_port, "http": serve.http_port, "metrics": serve.metrics_port}
     return Needs(
@@ -37,7 +39,13 @@ def needs_of(recipe: Recipe, named: str = "RECIPE") -> Needs:
     )
 
 
-def _gpu(recipe: Recipe, plan: Plan | None, named: str) -> GpuNeeds | None:
+def gpu_needs(
+    recipe: Recipe, named: str, *, architecture: str | None = None, weights: int | None = None
+) -> GpuNeeds | None:
+    """What the target asks of GPUs and driver; None for the CPU runtime. ``weights``: bytes of the heaviest rank.
+
+    Raises ``PlanError`` for a release or a GPU that trtkit does not know.
+    """
     target, parallel = recipe.target, recipe.target.parallel
     if target.runtime == "cpu":
         return None
@@ -57,9 +65,9 @@ def _gpu(recipe: Recipe, plan: Plan | None, named: str) -> GpuNeeds | None:
         image=own[0],
         triton_image=triton[0] if triton else None,
         memory=gpu.memory_bytes,
-        driver=newest((gpu.driver_min, load_known().driver_for(plan.architecture) if plan else None)),
+        driver=newest((gpu.driver_min, load_known().driver_for(architecture) if architecture else None)),
         shipped=oldest(image.driver for image in images),
-        weights=plan.memory.weights if plan and plan.memory else None,
+        weights=weights,
         unified=gpu.kind == "unified",
         named=named,
     )

@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -81,12 +81,14 @@ class Server:
         log_path: Path | None = None,
         timeout_s: float = 120.0,
         grace_s: float = GRACE_S,
+        options: Sequence[str] = (),
     ) -> Server:
         """Serve ``repository`` and return once a token was generated; port 0 picks a free one.
 
         ``log_path`` is where Triton's log goes, by default a file that is gone after ``stop``. ``grace_s`` is how long
-        ``stop`` lets running streams go on, unless it is told otherwise. Raises ``ServerError`` that names a port in
-        use, what this machine lacks, or the reason in Triton's log; nothing is left running then.
+        ``stop`` lets running streams go on, unless it is told otherwise; ``options`` are further ones of tritonserver.
+        Raises ``ServerError`` that names a port in use, what this machine lacks, or the reason in Triton's log; nothing
+        is left running then.
         """
         if not (repository / model_name / "config.pbtxt").is_file():
             raise ServerError(
@@ -96,7 +98,7 @@ class Server:
         wanted = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
         for attempt in range(1, ATTEMPTS + 1):
             chosen = ports.choose(host, wanted)
-            server = cls._launch(installed, repository, host, chosen, model_name, log_path, grace_s)
+            server = cls._launch(installed, repository, host, chosen, model_name, log_path, grace_s, options)
             try:
                 server._await_ready(time.monotonic() + timeout_s)
             except PortTaken:
@@ -120,6 +122,7 @@ class Server:
         model_name: str,
         log_path: Path | None,
         grace_s: float,
+        options: Sequence[str],
     ) -> Server:
         lease = Lease(repository)
         # the folder's random name is also the prefix of the server's shared memory
@@ -128,7 +131,7 @@ class Server:
         group: Group | None = None
         try:
             log_path.unlink(missing_ok=True)
-            argv = _argv(installed, repository, host, chosen, work, grace_s)
+            argv = [*_argv(installed, repository, host, chosen, work, grace_s), *options]
             group = Group(argv, cwd=work, env=installed.environment(os.environ), log=log_path)
             guard = Guard(group.pid, (work, SHM / work.name))
         except BaseException:
@@ -233,7 +236,7 @@ class PortTaken(ServerError):
     """A port was free when it was chosen and is not any more."""
 
 
-def serve_bundle(recipe: Recipe, bundle: Bundle, *, timeout_s: float = 600.0) -> Server:
+def serve_bundle(recipe: Recipe, bundle: Bundle, *, timeout_s: float = 600.0, options: Sequence[str] = ()) -> Server:
     """Render the model repository of ``bundle`` and start Triton on it as the recipe's serve section says."""
     serve = recipe.serve
     repository = render_for(recipe, bundle)
@@ -247,6 +250,7 @@ def serve_bundle(recipe: Recipe, bundle: Bundle, *, timeout_s: float = 600.0) ->
         log_path=repository.with_name(f"{repository.name}.log"),
         timeout_s=timeout_s,
         grace_s=serve.grace_s,
+        options=options,
     )
 
 
