@@ -37,9 +37,10 @@ class Estimate:
 
 
 def estimate(measured: Measured, cells: Sequence[Cell]) -> list[Estimate]:
-    """What the measured rates, of which there is at least one, say about ``cells``."""
+    """What the measured rates, of which there is at least one, say about ``cells``; those past a peak say nothing."""
     ladders = {ladder.layout: ladder for ladder in measured.space.ladders}
-    known = sorted(measured.rates, key=lambda cell: _by_content(ladders[cell.layout], cell, measured))
+    before = [cell for cell in measured.rates if cell not in measured.past_peak]
+    known = sorted(before, key=lambda cell: _by_content(ladders[cell.layout], cell, measured))
     logs = np.array([_log_rates(ladders[cell.layout].gpus, cell, measured.rates[cell]) for cell in known])
     rows, queries = _features(ladders, known), _features(ladders, cells)
     # centred on the observed cells, so that units of concurrency and GPUs do not matter

@@ -33,23 +33,22 @@ class Frontier:
         budget = self.budget
         if budget.trials is None:
             budget = replace(budget, trials=len(space.cells) // 2 + 1)
-        candidates = measured.open()
-        affordable = {cell for cell in candidates if measured.affordable([cell], budget)}
+        candidates = sorted(measured.open(), key=lambda cell: _rank(space, cell))
+        affordable = [cell for cell in candidates if measured.affordable([cell], budget)]
         if not affordable:
             return Stop("frontier: the budget is spent" if candidates else "frontier: every point is measured")
-        start = measured.affordable(self._start(measured), budget)
+        start = measured.affordable(self._start(space, candidates), budget)
         if start:
             return Batch(tuple(Proposal(cell, 1, self._start_reason()) for cell in start))
         if not measured.rates:
-            cells = measured.affordable(_one_a_layout(candidates), budget)
+            cells = measured.affordable(_one_a_layout(affordable), budget)
             return Batch(tuple(Proposal(cell, 1, "frontier: no trial gave values yet") for cell in cells))
-        return self._refine(measured, sorted(affordable, key=lambda cell: _rank(space, cell)))
+        return self._refine(measured, affordable)
 
-    def _start(self, measured: Measured) -> list[Cell]:
+    def _start(self, space: Space, candidates: Sequence[Cell]) -> list[Cell]:
         """The largest concurrency of each layout: there its tok/s/GPU ends, and memory if it is too short."""
-        ladders = sorted(measured.space.ladders, key=lambda ladder: _rank(measured.space, ladder.cells[-1]))
-        still = set(measured.open())
-        return sorted((ladder.cells[-1] for ladder in ladders if ladder.cells[-1] in still), key=self._predicted)
+        tops = {ladder.cells[-1] for ladder in space.ladders}
+        return sorted((cell for cell in candidates if cell in tops), key=self._predicted)
 
     def _predicted(self, cell: Cell) -> float:
         """Ascending: the largest predicted area first, the unknown last."""
