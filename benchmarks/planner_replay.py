@@ -49,6 +49,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from toolkit.bench.planner.curves import estimate
 from toolkit.bench.planner.frontier import Frontier
@@ -63,6 +64,7 @@ TARGETS = {"measured_share": 0.55, "hypervolume_recovered": 0.97, "median_curve_
 PLANNERS: Mapping[str, Callable[[], Planner]] = {"frontier": Frontier, "ladder": Climb, "grid": Grid}
 SAMPLES = 201
 
+Array = NDArray[np.float64]
 Group = tuple[str, str, int, int]  # system, backend, ISL, OSL
 
 
@@ -236,10 +238,10 @@ def curve_error(measured: Sequence[Rate], whole: Sequence[Rate]) -> float:
     return float(errors.mean())
 
 
-def trade_off(rates: Sequence[Rate], users: np.ndarray) -> np.ndarray:
+def trade_off(rates: Sequence[Rate], users: Array) -> Array:
     """tok/s/GPU of a front at ``users`` tok/s/user; 0 past its fastest user."""
     fast, gpu = np.array(front(rates))[::-1].T
-    curve: np.ndarray = np.exp(np.interp(np.log(users), np.log(fast), np.log(gpu)))
+    curve: Array = np.exp(np.interp(np.log(users), np.log(fast), np.log(gpu)))
     return np.where(users <= fast[-1], curve, 0.0)
 
 

@@ -21,8 +21,7 @@ def test_what_is_measured_is_known_and_what_lies_between_is_close() -> None:
     for cell, guess in guesses.items():
         near = 0.01 if cell in shown else 0.04
         assert (guess.tps_user, guess.tps_gpu) == pytest.approx(RATES[cell], rel=near)
-    surest = min(guess.deviation for cell, guess in guesses.items() if cell not in shown)
-    assert max(guesses[cell].deviation for cell in shown) < surest
+    assert max(guesses[cell].deviation for cell in shown) < 0.02  # the noise of one trial
 
 
 def test_a_layout_without_a_trial_follows_the_others_and_says_how_little_that_is() -> None:
