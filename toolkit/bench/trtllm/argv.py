@@ -14,7 +14,7 @@ from toolkit.trtllm import commands
 WARMUP_FACTOR = 2
 """Warm-up requests for each one in flight: the default, two in all, never reaches the measured batch and its graphs."""
 EOS_NEVER = -1
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 WHERE = "trtllm-bench"
 
 
@@ -93,11 +93,11 @@ def bench_argv(release: str, point: BenchPoint, files: PointFiles) -> tuple[str,
 
 def _check_model(model: str) -> None:
     """It is looked up as a path first, from the working folder, and refused when it is there (general.py @c8c6df08)."""
-    if not _HUB_NAME.fullmatch(model) or model in (".", "..") or Path(model).exists():
+    if not _HUB_NAME.fullmatch(model) or Path(model).exists():
         hint = (
             "Give a Hub name (openai/gpt-oss-120b) that is no file or folder here; the checkpoint goes in --model_path"
         )
-        raise PlanError(f"--model {model!r} is a path", where=WHERE, hint=hint)
+        raise PlanError(f"--model {model!r} is a path, or no name", where=WHERE, hint=hint)
 
 
 def _check_limits(args: Mapping[str, Any]) -> None:

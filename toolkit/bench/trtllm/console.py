@@ -22,7 +22,7 @@ _LABEL = re.compile(r"(?P<label>[A-Z][^:\n]*?)\s*:(?:\s+(?P<value>\S.*))?")
 _BREAKDOWN = re.compile(rf"\[(?P<group>{'|'.join(BREAKDOWNS)})\]\s+(?P<stat>[A-Z]\w+)\s*:\s+(?P<value>{_NUMBER})")
 _ROW = re.compile(rf"(?P<stat>{'|'.join(ROWS)}):\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})")
 _GPU = re.compile(rf"(?P<name>.+), memory (?P<memory>{_NUMBER}|N/A)(?: GB)?, (?P<clock>{_NUMBER}|N/A)(?: GHz)?")
-_WHOLE_VALUE = re.compile(r"(?:.*\.\d{4}|.*%)")
+_WHOLE_VALUE = re.compile(r"(?!Issue Rate).*(?:\.\d{4}|%)")  # that one goes on with an exponent
 BACKENDS = {"PYTORCH BACKEND": "Pytorch", "ENGINE DETAILS": "TRT"}
 SECTIONS = {
     *BACKENDS,

@@ -13,6 +13,7 @@ TAIL_BYTES = 1 << 20
 MAX_LINE = 200
 _PROGRESS = re.compile(rb"Benchmarking:[^\r\n|]*\|[^\r\n|]*\|\s*(\d+)/(\d+) \[")
 _LOOK_BACK = 512
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _BAR = re.compile(r"\|[^|]*\|\s*\d+/\d+ \[")
 _ERROR = re.compile(
     r"(?:(?:\[[^\]]*\]:?\s*)*[\w.]*(?:Error|Exception|Exit|Interrupt)\b.*|.*\[E\].*|.*[Oo]ut of memory.*|Error: .*)"
@@ -120,6 +121,6 @@ def is_out_of_memory(*texts: str) -> bool:
 
 def _lines(text: str) -> list[str]:
     """Printable, without blanks, bars and rulers; of the last 100,000 characters."""
-    pieces = re.split(r"[\r\n]+", text[-100_000:])
+    pieces = re.split(r"[\r\n]+", _ANSI.sub("", text[-100_000:]))
     lines = ("".join(c for c in piece if c.isprintable()).strip() for piece in pieces)
     return [line for line in lines if line.strip("=-") and not _BAR.search(line)]
