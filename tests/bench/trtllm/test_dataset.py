@@ -21,7 +21,6 @@ from toolkit.bench.trtllm.dataset import (
 )
 from toolkit.errors import RecipeError
 
-
 SHORT, TWO = Uniform(3, 6), Uniform(2, 2)
 
 

@@ -40,6 +40,30 @@ def test_rounding(value: object, expected: float, rounding: float) -> None:
     assert found.rounding[LATENCY] == pytest.approx(rounding, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("value", "note"),
+    [
+        ("1e999999999", "is too large"),
+        ("1e99999999999999999999", "is no number"),
+        ("-1", "is negative"),
+        ("nan", "is NaN"),
+        ("-inf", "is infinite"),
+        ("1,5", "is no number"),
+        (b"1", "is no number"),
+    ],
+)
+def test_no_measured_number(value: object, note: str) -> None:
+    found = Findings()
+    found.add(LATENCY, value)
+    assert (found.values, found.notes) == ({}, [f"{LATENCY} {note}"])
+
+
+def test_a_tiny_number() -> None:
+    found = Findings()
+    found.add(LATENCY, "1e-999999999")
+    assert (found.values, found.rounding) == ({LATENCY: 0.0}, {LATENCY: 0.0})
+
+
 @pytest.mark.parametrize("value", [None, "None", "N/A", ""])
 def test_printed_and_not_there(value: object) -> None:
     found = Findings()

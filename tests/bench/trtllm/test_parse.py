@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bench.trtllm import texts
+from tests.bench.trtllm.test_report_json import REPORT
 from toolkit.bench.trtllm.measurement import Measurement
 from toolkit.bench.trtllm.parse import parse, parse_all
 from toolkit.errors import RecordError
@@ -429,6 +431,24 @@ def test_several_reports() -> None:
 def test_nothing_to_find(data: str | bytes) -> None:
     with pytest.raises(RecordError, match=r"^there is no trtllm-bench report in it\. Give what trtllm-bench printed"):
         parse(data)
+
+
+@pytest.mark.parametrize("text", [texts.V1, texts.V2_OLD, texts.V2_MACHINE, json.dumps(REPORT, indent=4)])
+def test_damaged_texts_are_read_or_refused(text: str) -> None:
+    """Never a traceback, never a NaN in a result."""
+    rng = random.Random(len(text))
+    for _ in range(150):
+        letters = list(text)
+        for _ in range(rng.choice((1, 5, 40))):
+            place = rng.randrange(len(letters))
+            written = rng.choice('0123456789.:{}[]",=-% \nNe\x00\x1bé') * rng.choice((1, 9))
+            letters[place : place + rng.choice((0, 1, 1, 90))] = written
+        try:
+            reports = parse_all("".join(letters))
+        except RecordError:
+            continue
+        for report in reports:
+            json.dumps(report.model_dump(), allow_nan=False)
 
 
 def test_a_result_is_json_without_nan() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from toolkit.bench.trtllm.fields import BREAKDOWNS, DATASET_COLUMNS, LABELS, ROWS
 from toolkit.bench.trtllm.findings import Findings
@@ -22,6 +22,7 @@ _LABEL = re.compile(r"(?P<label>[A-Z][^:\n]*?)\s*:(?:\s+(?P<value>\S.*))?")
 _BREAKDOWN = re.compile(rf"\[(?P<group>{'|'.join(BREAKDOWNS)})\]\s+(?P<stat>[A-Z]\w+)\s*:\s+(?P<value>{_NUMBER})")
 _ROW = re.compile(rf"(?P<stat>{'|'.join(ROWS)}):\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})")
 _GPU = re.compile(rf"(?P<name>.+), memory (?P<memory>{_NUMBER}|N/A)(?: GB)?, (?P<clock>{_NUMBER}|N/A)(?: GHz)?")
+_PERCENT = re.compile(r"\d{1,9}(?:\.\d{1,9})?%", re.ASCII)
 _WHOLE_VALUE = re.compile(r"(?!Issue Rate).*(?:\.\d{4}|%)")  # that one goes on with an exponent
 BACKENDS = {"PYTORCH BACKEND": "Pytorch", "ENGINE DETAILS": "TRT"}
 SECTIONS = {
@@ -120,9 +121,6 @@ def _read_line(found: Findings, line: str) -> None:
 
 def _value(path: str, text: str) -> object:
     """A percentage as a fraction with the digits it had."""
-    if path == "world.kv_cache_fraction" and text.endswith("%"):
-        try:
-            return Decimal(text[:-1]).scaleb(-2)
-        except InvalidOperation:
-            return text
+    if path == "world.kv_cache_fraction" and _PERCENT.fullmatch(text):
+        return Decimal(text[:-1]).scaleb(-2)
     return text

@@ -35,7 +35,8 @@ SECTIONS: dict[str, type[Part]] = {
     "decoding": Decoding,
     "energy": Energy,
 }
-LARGEST = 1e300
+DIGITS = 30
+"""A number of more digits before its point, or places after it, was not measured."""
 
 
 def _types() -> dict[str, type]:
@@ -82,8 +83,10 @@ class Findings:
         number = _decimal(value)
         if number is None:
             self.notes.append(f"{path} is no number")
-        elif not number.is_finite() or abs(number) > LARGEST:
+        elif not number.is_finite():
             self.notes.append(f"{path} is {'NaN' if number.is_nan() else 'infinite'}")
+        elif number.adjusted() > DIGITS:
+            self.notes.append(f"{path} is too large")
         elif number < 0:
             self.notes.append(f"{path} is negative")
         elif TYPES[path] is int and number != number.to_integral_value():
@@ -120,10 +123,12 @@ def _decimal(value: object) -> Decimal | None:
     try:
         return Decimal(value)
     except InvalidOperation:
-        return None
+        return None  # no number, or one with an exponent that no number has
 
 
 def _half_unit(number: Decimal) -> float:
     """Half of the last printed digit's unit; 0 for a whole number without a point."""
     exponent = number.as_tuple().exponent
-    return 0.0 if not isinstance(exponent, int) or exponent == 0 else float(Decimal(1).scaleb(exponent)) / 2
+    if not isinstance(exponent, int) or exponent == 0 or exponent < -DIGITS:
+        return 0.0
+    return float(Decimal(1).scaleb(exponent)) / 2
