@@ -243,6 +243,31 @@ def test_logs_are_bounded_and_keep_the_report(bench: Bench) -> None:
     assert "= PERFORMANCE OVERVIEW" in text
 
 
+BAR = "print('Benchmarking:  12%|x| 1/8 [', file=sys.stderr, flush=True); "
+
+
+def test_what_is_printed_last_is_kept(bench: Bench, tmp_path: Path) -> None:
+    """It has ended before anybody reads what it printed after its bar."""
+    pid_file = tmp_path / "pid"
+    code = f"import os, sys; open({str(pid_file)!r}, 'w').write(str(os.getpid())); {BAR} print('last words')"
+
+    def wait_for_its_end(progress: Progress) -> None:
+        while is_alive(int(pid_file.read_text())):
+            time.sleep(0.01)
+
+    argv = [sys.executable, "-c", code]
+    run_point(argv, bench.files, Expected(1, 1, 1), limits=QUICK, on_progress=wait_for_its_end)
+    assert bench.files.stdout.read_text() == "last words\n"
+
+
+def test_a_report_that_grows_is_progress(bench: Bench) -> None:
+    """1.2 s between two bars, in which only the file gets longer."""
+    write = f"[(open({str(bench.files.report)!r}, 'a').write('x'), time.sleep(0.2)) for _ in range(6)]"
+    argv = [sys.executable, "-c", f"import sys, time; {BAR} {write}; sys.exit(3)"]
+    outcome = run_point(argv, bench.files, Expected(1, 1, 1), limits=SHORT)
+    assert (outcome.status, outcome.exit_code) == ("failed", 3)
+
+
 def test_usage_error(bench: Bench) -> None:
     argv = [*bench.argv, "--no_such_flag"]
     outcome = run_point(argv, bench.files, Expected(1, 1, 1), limits=QUICK, env=bench.env("Nothing", {}))

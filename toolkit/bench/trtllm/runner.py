@@ -52,11 +52,7 @@ def run_point(
     and gives the status ``interrupted``: the caller must not go on to the next point. Raises ``RecordError`` when one
     of the files is there already, and ``OSError`` when a log cannot be written.
     """
-    taken = [path.name for path in files.all if path.exists()]
-    if taken:
-        what = f"{taken[0]} is there already"
-        raise RecordError(what, where=str(files.folder), hint="Give each run a folder of its own")
-    files.folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(files)
     started = time.monotonic()
     try:
         family = Family(argv, cwd=cwd, env=os.environ if env is None else env)
@@ -65,8 +61,7 @@ def run_point(
         return Outcome("failed", reason, None, time.monotonic() - started, files)
     watch = _Watch(family, files, limits, on_progress)
     ended, outlived, left = _attend(watch, family, limits)
-    exit_code = family.exit_code()
-    evidence = gather(files)
+    exit_code, evidence = family.exit_code(), gather(files)
     if ended is not None or exit_code is None:
         status, reason = ended_early(ended or "stalled", watch.why, evidence)
     else:
@@ -83,6 +78,14 @@ def run_point(
         outlived=outlived,
         left=left,
     )
+
+
+def _make_folder(files: PointFiles) -> None:
+    taken = [path.name for path in files.all if path.exists()]
+    if taken:
+        what = f"{taken[0]} is there already"
+        raise RecordError(what, where=str(files.folder), hint="Give each run a folder of its own")
+    files.folder.mkdir(parents=True, exist_ok=True)
 
 
 def _attend(watch: _Watch, family: Family, limits: Limits) -> tuple[Ended | None, int, tuple[int, ...]]:
