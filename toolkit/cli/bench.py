@@ -1,4 +1,4 @@
-"""``trtkit bench``: run a sweep, report on recorded ones."""
+"""``trtkit bench``: run a sweep, report on recorded ones, parse what trtllm-bench printed."""
 
 from __future__ import annotations
 
@@ -116,6 +116,51 @@ def report(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"\n{to_text(table)}")
     if written.summary.left_out:
         click.echo(f"\n{len(written.summary.left_out)} trial(s) are not in the tables; the report says why")
+
+
+@command.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(allow_dash=True))
+@json_option
+def parse(files: tuple[str, ...], as_json: bool) -> None:
+    """Read what trtllm-bench printed or wrote with --report_json, of any release, and check its numbers.
+
+    FILE may hold several reports, may be cut, and is - for standard input. Exit code 1 when a FILE holds no report, and
+    when the numbers of one contradict each other or its outputs are not as long as its dataset asked for.
+
+    \b
+    Example:
+      trtkit bench parse bench.log report.json
+      trtllm-bench ... | trtkit bench parse - --json
+    """
+    from toolkit.bench.trtllm.card import card, title
+    from toolkit.bench.trtllm.measurement import SCHEMA_VERSION
+    from toolkit.bench.trtllm.parse import parse_all
+    from toolkit.errors import TrtkitError
+
+    reports, wrong = [], []
+    for file in files:
+        try:
+            with click.open_file(file, "rb") as stream:
+                found = parse_all(stream.read())
+        except (TrtkitError, OSError) as error:
+            wrong.append(f"{file}: {error.strerror if isinstance(error, OSError) else error}")
+            continue
+        reports += [(file, report) for report in found]
+        wrong += [f"{file}: {check.name}: {check.detail}" for report in found for check in report.violations]
+    if as_json:
+        documents = [
+            {"file": file, "violations": [check.name for check in report.violations]}
+            | report.model_dump(mode="json", exclude={"schema_version"})
+            for file, report in reports
+        ]
+        echo_json({"schema_version": SCHEMA_VERSION, "reports": documents})
+    else:
+        for file, report in reports:
+            click.echo("\n".join([f"{file}: {title(report)}", *card(report)]))
+    for line in wrong:
+        click.echo(f"error: {' '.join(line.split())}", err=True)
+    if wrong:
+        raise click.exceptions.Exit(1)
 
 
 def _show_plan(recipe: Recipe, as_json: bool) -> None:

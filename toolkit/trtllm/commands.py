@@ -63,11 +63,13 @@ def bench(
     streaming: bool = True,
     report_json: str | None = None,
     request_json: str | None = None,
+    eos_id: int | None = None,
 ) -> list[str]:
     """``trtllm-bench throughput`` of a model folder with the LLM arguments ``args`` that ``args_file`` holds.
 
     ``model`` is a Hub name: trtllm-bench refuses one that is a folder or file here. Layout, batch and token limits are
     written as flags as well: the report takes them from there, and with both limits given no heuristic sets them.
+    ``eos_id`` −1 decodes past end tokens, the default of 1.0 to 1.2; 1.3 can take the tokenizer's where none is given.
     """
     kv_cache = args.get("kv_cache_config")
     fraction = kv_cache.get("free_gpu_memory_fraction") if isinstance(kv_cache, Mapping) else None
@@ -86,6 +88,7 @@ def bench(
         "--concurrency": concurrency,
         "--num_requests": num_requests,
         "--warmup": warmup,
+        "--eos_id": eos_id,
         "--report_json": report_json,
         "--request_json": request_json,
     }
