@@ -21,6 +21,7 @@ generate() { # generate FILE COMMAND...
 mode=${1:-}
 generate recipes/schema.json $bin/trtkit recipes schema
 generate docs/cli.md $bin/python scripts/cli_reference.py
+generate docs/reliability.md $bin/python scripts/reliability.py
 generate docker/compose.yaml $bin/python scripts/compose.py
 $bin/python scripts/recipes.py $mode || status=1
 # the goldens of the plans are checked by the tests
