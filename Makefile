@@ -6,7 +6,7 @@ BIN := .venv/bin
 TRTKIT := $(BIN)/trtkit
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oracle check generated engine repo serve bench report plan image clean
+.PHONY: help setup demo test test-oracle test-tools check generated engine repo serve bench report plan image clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,6 +21,9 @@ test: .venv/.dev ## Run the test suite
 
 test-oracle: .venv/.oracle ## Compare with transformers in FP32 (downloads torch)
 	.venv/oracle/bin/python -m pytest -m oracle
+
+test-tools: .venv/.tools ## Drive the server with genai-perf and aiperf (downloads 2 GB)
+	$(BIN)/python -m pytest tests/tools -m ""
 
 check: .venv/.dev ## Lint, types and generated files
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && sh scripts/generated.sh --check
@@ -60,3 +63,6 @@ clean: ## Remove builds, keep .venv and records
 
 .venv/.oracle: pyproject.toml scripts/setup.sh
 	sh scripts/setup.sh oracle
+
+.venv/.tools: .venv/.dev scripts/load_tools.sh
+	sh scripts/load_tools.sh perf-analyzer genai-perf aiperf && touch $@

@@ -57,6 +57,7 @@ run)
 dev)
     make_venv .venv
     install .venv server,report,dev
+    sh scripts/load_tools.sh perf-analyzer || echo "setup: no perf_analyzer, so its test will be skipped" >&2
     touch .venv/.run
     ;;
 oracle)
