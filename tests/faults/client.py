@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import numpy as np
@@ -97,6 +97,9 @@ def text(message: Any, name: str) -> str | None:
 class Stream:
     """One stream, read by a thread of its own until it ends; ``error`` says how, None for OK."""
 
+    opened: ClassVar[list[Stream]] = []
+    """All of them, so that none outlives a test that fails."""
+
     def __init__(self, url: str, text: str | list[int], max_tokens: int, *, limit_s: float | None = None) -> None:
         self.tokens: list[int] = []
         self.error: str | None = None
@@ -107,6 +110,7 @@ class Stream:
         self._call = stub.ModelStreamInfer(iter([request(prompt(text, max_tokens))]), timeout=limit_s)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
+        Stream.opened.append(self)
 
     def _read(self) -> None:
         try:

@@ -36,6 +36,15 @@ def row(request: pytest.FixtureRequest) -> Fault:
     return declared
 
 
+@pytest.fixture(autouse=True)
+def _no_stream_stays() -> Iterator[None]:
+    before = len(Stream.opened)
+    yield
+    for stream in Stream.opened[before:]:
+        stream.cancel()
+    del Stream.opened[before:]
+
+
 @pytest.fixture(scope="session")
 def scene(real_triton: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("paced")

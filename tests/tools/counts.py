@@ -13,7 +13,7 @@ from typing import Any
 from toolkit.serving.server import Server
 
 ATTEMPTS = 3
-"""perf_analyzer exports uninitialised memory for outputs that a response lacks. When that is a NaN, its JSON ends there,
+"""perf_analyzer exports uninitialised memory for outputs that a response lacks. Where that is a NaN, its JSON ends;
 once in some 20 runs."""
 
 
