@@ -106,6 +106,14 @@ def test_scan(tmp_path: Path) -> None:
     assert [line.number for line in read_lines(path, scan, Defaults(), None, {3}.__contains__)] == [1, 4]
 
 
+def test_a_file_from_windows(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\r\n\r\n{"prompt": "b"}\r\n')
+    scan = scan_lines(path, Defaults())
+    lines = read_lines(path, scan, Defaults(), None, lambda number: False)
+    assert [(line.number, line.prompt) for line in lines] == [(1, "a"), (3, "b")]
+
+
 def test_id_that_came_before(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"prompt": "a", "id": "2"}\n{"prompt": "b"}\n')

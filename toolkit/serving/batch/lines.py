@@ -6,6 +6,7 @@ A line has ``prompt`` (text), ``input_ids`` or ``messages`` (with ``tools`` and 
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import hashlib
 import reprlib
@@ -133,7 +134,12 @@ def read_lines(
 def parse_line(
     raw: bytes, path: Path, number: int, defaults: Defaults, conversing: Conversing | None = None
 ) -> Line | None:
-    """The request on a line; None for a blank one. Raises ``BatchError`` that names file and line."""
+    """The request on a line; None for a blank one. Raises ``BatchError`` that names file and line.
+
+    The first line may begin with a byte order mark, as editors on Windows write it.
+    """
+    if number == 1:
+        raw = raw.removeprefix(codecs.BOM_UTF8)
     if not raw.strip():
         return None
     where = f"{path}:{number}"
