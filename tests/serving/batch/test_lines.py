@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -119,6 +120,15 @@ def test_id_that_came_before(tmp_path: Path) -> None:
     path.write_text('{"prompt": "a", "id": "2"}\n{"prompt": "b"}\n')
     with pytest.raises(BatchError, match=rf"^{path}:2: id 2 came before$"):
         scan_lines(path, Defaults())
+
+
+def test_a_pipe_can_be_read_only_once(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    os.mkfifo(path)
+    with pytest.raises(BatchError, match=rf"^{path}: is no regular file, and a batch reads its input twice\. Name"):
+        scan_lines(path, Defaults())
+    with pytest.raises(BatchError, match=rf"^{tmp_path}: is a folder\. Name"):
+        scan_lines(tmp_path, Defaults())
 
 
 @pytest.mark.parametrize("text", ["", "\n  \n"])

@@ -99,8 +99,12 @@ class Scan:
 def scan_lines(path: Path, defaults: Defaults, conversing: Conversing | None = None) -> Scan:
     """Check every line, holding one at a time and 8 bytes of each id.
 
-    Raises ``BatchError`` that names file and line for the first that is no request, and for an id that came before.
+    Raises ``BatchError`` that names file and line for the first that is no request, and for an id that came before;
+    and for a pipe, which gives its lines only once.
     """
+    if path.exists() and not path.is_file():
+        what = "is a folder" if path.is_dir() else "is no regular file, and a batch reads its input twice"
+        raise BatchError(what, where=str(path), hint="Name a file of JSON lines")
     digest = hashlib.sha256()
     seen: set[bytes] = set()
     uses: dict[str, str] = {}
