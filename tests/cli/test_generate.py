@@ -177,3 +177,10 @@ def test_usage_of_connection_options(trtkit: Run, arguments: tuple[str, ...], sa
 def test_connection_that_cannot_be_made(trtkit: Run, arguments: tuple[str, ...], said: str) -> None:
     result = trtkit("generate", "x", "--url", "h:1", *arguments)
     assert (result.exit_code, result.stderr) == (1, said)
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--first-token-timeout", "--idle-timeout"])
+def test_a_deadline_is_a_number(trtkit: Run, option: str) -> None:
+    result = trtkit("generate", "a", "--url", "127.0.0.1:1", option, "nan")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith("nan is no number of seconds.")

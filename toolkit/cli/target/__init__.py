@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from toolkit.cli.common import URL_VARIABLE, load_recipe
+from toolkit.cli.common import URL_VARIABLE, Seconds, load_recipe
 
 if TYPE_CHECKING:
     from toolkit.engine.bundle import Bundle
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
-SECONDS = click.FloatRange(min=0, min_open=True, max=1e6)
+SECONDS = Seconds(min=0, min_open=True, max=1e6)
 FILE = click.Path(path_type=Path)
 
 SAMPLING_OPTIONS: tuple[Decorator, ...] = (
