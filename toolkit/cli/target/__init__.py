@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
+# what gRPC would log is said in the error; it looks at this when it is imported, as the verbs do before they connect
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 SECONDS = Seconds(min=0, min_open=True, max=1e6)
 FILE = click.Path(path_type=Path)
 
@@ -100,8 +103,6 @@ def choose(url: str | None, recipe_path: Path | None, overrides: tuple[str, ...]
 
 def connect(url: str, model: str, *, retries: int, connection: dict[str, Any]) -> TritonClient:
     """The client of a server's model, as the options of ``CONNECTION_OPTIONS`` say."""
-    # what gRPC would log is said in the error
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from toolkit.serving.client import Retry, Tls, TritonClient
 
     files = (connection["tls_root"], connection["tls_key"], connection["tls_cert"])
