@@ -30,6 +30,26 @@ def test_another_template_beats_harmony(gpt_oss: Path, tmp_path: Path) -> None:
     assert open_chat(gpt_oss, template).name == "chat template"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"{{", ":1: the chat template is no Jinja: "),
+        (b"{{ nope.x }}", ": the chat template refuses: 'nope' is undefined"),
+        (b"\xff", ": is not UTF-8 at byte 0"),
+        (None, ": cannot be read (No such file or directory)"),
+    ],
+)
+def test_what_is_wrong_with_a_given_template_names_it(
+    gpt_oss: Path, tmp_path: Path, text: bytes | None, said: str
+) -> None:
+    template = tmp_path / "t.jinja"
+    if text is not None:
+        template.write_bytes(text)
+    with pytest.raises(ChatError) as caught:
+        open_chat(gpt_oss, template).prompt(conversation_from({"messages": [{"role": "user", "content": "a"}]}, "test"))
+    assert str(caught.value).startswith(f"{template}{said}")
+
+
 def test_the_sample_has_no_chat_template(sample: Path) -> None:
     with pytest.raises(ChatError, match="this tokenizer has no chat template"):
         open_chat(sample)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.chat import Message, Tool, parse_conversation, read_conversation, read_tools
-from toolkit.errors import ChatError, CheckpointError
+from toolkit.errors import ChatError
 
 USER = b'{"role": "user", "content": "hi"}'
 TOOL = b'{"type": "function", "function": {"name": "f"}}'
@@ -47,7 +47,7 @@ def test_mistakes_name_the_line(data: bytes, said: str) -> None:
 
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(ChatError, match="cannot be read"):
         read_conversation(path)
     path.write_bytes(USER)
     assert read_conversation(path).messages == PARSED

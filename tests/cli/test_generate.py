@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -177,3 +180,26 @@ def test_usage_of_connection_options(trtkit: Run, arguments: tuple[str, ...], sa
 def test_connection_that_cannot_be_made(trtkit: Run, arguments: tuple[str, ...], said: str) -> None:
     result = trtkit("generate", "x", "--url", "h:1", *arguments)
     assert (result.exit_code, result.stderr) == (1, said)
+
+
+def test_grpc_logs_nothing_beside_the_error(root: Path) -> None:
+    code = "from toolkit.cli import main; main()"
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    with served(echo) as (url, _):
+        result = subprocess.run(
+            [sys.executable, "-c", code, "generate", "x", "--url", url, "--tls"],
+            env=environment | {"PYTHONPATH": str(root)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert result.stderr.startswith(f"error: {url}: no TLS connection: ")
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--first-token-timeout", "--idle-timeout"])
+def test_a_deadline_is_a_number(trtkit: Run, option: str) -> None:
+    result = trtkit("generate", "a", "--url", "127.0.0.1:1", option, "nan")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith("nan is no number of seconds.")

@@ -70,4 +70,7 @@ def test_failed_rpc(code: grpc.StatusCode, details: str | None, kind: type[Clien
 )
 def test_error_message_becomes_one_line_of_its_kind(said: str, kind: type[ClientError]) -> None:
     error = error_from_text(said)
-    assert (type(error), str(error)) == (kind, " ".join(said.split()))
+    assert (type(error), error.what) == (kind, " ".join(said.split()))
+    assert error.hint == (
+        "The server is stopping, or its model died: see its log" if kind is UnavailableError else None
+    )

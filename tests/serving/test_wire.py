@@ -85,6 +85,8 @@ def test_token_ids_as_prompt() -> None:
     ("sampling", "said"),
     [
         (SamplingParams(seed=-1), "seed is -1, which UINT64 cannot hold"),
+        (SamplingParams(top_k=1.5), "top_k is 1.5, which INT32 cannot hold"),  # type: ignore[arg-type]
+        (SamplingParams(max_tokens="5"), "max_tokens is '5', which INT32 cannot hold"),  # type: ignore[arg-type]
         (SamplingParams(max_tokens=2**31), "max_tokens is 2147483648, which INT32 cannot hold"),
         (
             SamplingParams(stop_token_ids=(1, 2**40)),

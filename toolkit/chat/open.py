@@ -10,8 +10,9 @@ from toolkit.chat import vocabulary
 from toolkit.chat.deltas import ChatParser
 from toolkit.chat.harmony import HarmonyChat
 from toolkit.chat.messages import Conversation
+from toolkit.chat.parse import read_file
 from toolkit.chat.template_chat import TemplateChat
-from toolkit.chat.templates import find_templates, read_template
+from toolkit.chat.templates import find_templates, template_text
 from toolkit.checkpoint.source import TOKENIZER
 from toolkit.errors import ChatError, CheckpointError
 
@@ -45,7 +46,7 @@ def open_chat(folder: Path, template: Path | None = None) -> Chat:
     if not path.is_file():
         raise CheckpointError(f"no {TOKENIZER}", where=str(folder), hint="Name a folder that has one")
     if template is not None:
-        return TemplateChat(folder, {"default": read_template(template)})
+        return TemplateChat(folder, {"default": template_text(read_file(template), template)}, str(template))
     tokenizer = vocabulary.read_tokenizer(path)
     if vocabulary.is_harmony(tokenizer):
         return HarmonyChat.open(tokenizer, str(path))

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from toolkit.chat.messages import Conversation, Message, Tool
-from toolkit.checkpoint.regular import reading
 from toolkit.checkpoint.strict_json import NotAnObjectError, parse_object
 from toolkit.errors import ChatError
 
@@ -18,9 +17,16 @@ T = TypeVar("T")
 
 
 def read_conversation(path: Path) -> Conversation:
-    """The conversation in a file; raises ``ChatError``, or ``CheckpointError`` where it cannot be read."""
-    with reading(path):
-        return parse_conversation(path.read_bytes(), str(path))
+    """The conversation in a file; raises ``ChatError``."""
+    return parse_conversation(read_file(path), str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file that the user named; ``ChatError`` where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ChatError(f"cannot be read ({error.strerror})", where=str(path)) from None
 
 
 def parse_conversation(data: bytes, where: str) -> Conversation:
@@ -48,8 +54,7 @@ def conversation_from(value: dict[str, Any], where: str) -> Conversation:
 
 def read_tools(path: Path) -> tuple[Tool, ...]:
     """A JSON list of tools, or an object with ``tools``, from a file."""
-    with reading(path):
-        data = path.read_bytes()
+    data = read_file(path)
     if data.strip().startswith(b"["):
         data = b'{"tools":' + data + b"}"
     tools = _object(data, str(path)).get("tools")

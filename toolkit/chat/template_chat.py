@@ -25,9 +25,12 @@ class TemplateChat:
 
     name = "chat template"
 
-    def __init__(self, folder: Path, templates: Mapping[str, str]) -> None:
-        """``folder`` has the tokenizer. Raises ``ChatError`` and ``CheckpointError``."""
-        self._where = str(folder)
+    def __init__(self, folder: Path, templates: Mapping[str, str], where: str | None = None) -> None:
+        """``folder`` has the tokenizer; ``where`` names the templates in errors, by default as ``folder``.
+
+        Raises ``ChatError`` and ``CheckpointError``.
+        """
+        self._where = where or str(folder)
         self._tokenizer = Tokenizer.open(folder)
         self._special = special_tokens(folder)
         self._templates = {name: Template(source, self._where) for name, source in templates.items()}

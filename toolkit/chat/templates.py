@@ -29,7 +29,8 @@ def find_templates(folder: Path) -> dict[str, str]:
     """Templates by name from ``chat_template.jinja``, else ``tokenizer_config.json``; empty where there is none."""
     path = folder / TEMPLATE_FILE
     if path.is_file():
-        return {"default": read_template(path)}
+        with reading(path):
+            return {"default": template_text(path.read_bytes(), path)}
     path = folder / CONFIG_FILE
     found = read_json(path).get("chat_template") if path.is_file() else None
     if found is None:
@@ -43,12 +44,12 @@ def find_templates(folder: Path) -> dict[str, str]:
         raise ChatError(what, where=str(path)) from None
 
 
-def read_template(path: Path) -> str:
-    with reading(path):
-        try:
-            return path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ChatError(f"is not UTF-8 at byte {error.start}", where=str(path)) from None
+def template_text(data: bytes, path: Path) -> str:
+    """The bytes of a template's file as text; lines end with a newline, as Python reads them."""
+    try:
+        return data.decode().replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise ChatError(f"is not UTF-8 at byte {error.start}", where=str(path)) from None
 
 
 def special_tokens(folder: Path) -> dict[str, str]:

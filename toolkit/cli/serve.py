@@ -14,6 +14,7 @@ import click
 
 from toolkit.cli.common import (
     URL_VARIABLE,
+    Seconds,
     json_option,
     load_recipe,
     recipe_argument,
@@ -35,7 +36,7 @@ GRACE_S = 10
 @click.argument("argv", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 @set_option
 @json_option
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds.")
+@click.option("--timeout", "timeout_s", type=Seconds(min=1), default=600.0, show_default=True, help="Seconds.")
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -43,7 +43,9 @@ def error_from_text(text: str) -> ClientError:
     line = one_line(text)
     if any(line.startswith(word) for word in _BUSY):
         return BusyError(line)
-    return UnavailableError(line) if any(word in line for word in _GONE) else ClientError(line)
+    if any(word in line for word in _GONE):
+        return UnavailableError(line, hint="The server is stopping, or its model died: see its log")
+    return ClientError(line)
 
 
 def one_line(text: str) -> str:

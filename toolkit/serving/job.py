@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from toolkit.engine.text import TextEvent
 from toolkit.serving.inputs import Inputs
 from toolkit.serving.reply import Reply
 
@@ -33,3 +34,17 @@ class Job:
 
     def __post_init__(self) -> None:
         self.reply = Reply(self.inputs)
+
+
+def first_token_ns(event: TextEvent, arrived_ns: int) -> int | None:
+    """When the first token of a request was made, by the first event that has one.
+
+    An event that has a whole answer has the time of its last token. There the runtime's own times count, from its
+    arrival on; None where it has none.
+    """
+    if event.finish_reason is None or len(event.token_ids) == 1:
+        return event.time_ns
+    perf = event.perf
+    if perf is None or perf.arrival_ns is None or perf.first_token_ns is None:
+        return None
+    return arrived_ns + perf.first_token_ns - perf.arrival_ns

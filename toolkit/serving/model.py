@@ -26,7 +26,7 @@ from toolkit.engine.text import TextEvent, Tokenizer, generate_text
 from toolkit.errors import EngineDeadError, EngineError, RequestError, TrtkitError
 from toolkit.serving.coalescer import Coalescer
 from toolkit.serving.inputs import Inputs, parse
-from toolkit.serving.job import Job
+from toolkit.serving.job import Job, first_token_ns
 from toolkit.serving.metrics import Metrics, Outcome
 from toolkit.serving.reply import Reply
 from toolkit.serving.responder import CancelledError, QueueFullError, Responder, one_line
@@ -204,8 +204,9 @@ class ServedModel:
         raise EngineError("the engine ended the request without saying why")
 
     def _saw_first_token(self, job: Job, event: TextEvent) -> None:
-        job.first_token_ns = event.time_ns
-        self._metrics.first_token((event.time_ns - job.arrived_ns) / 1e9)
+        job.first_token_ns = first_token_ns(event, job.arrived_ns)
+        if job.first_token_ns is not None:
+            self._metrics.first_token((job.first_token_ns - job.arrived_ns) / 1e9)
 
     async def _prompt(self, inputs: Inputs) -> tuple[tuple[int, ...], str]:
         if inputs.text is not None:

@@ -9,6 +9,7 @@ internal error for every failed stream, and a few requests whose BYTES tensor li
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -170,9 +171,9 @@ def _packed(name: str, datatype: str, items: Sequence[Any]) -> bytes:
     if issubclass(kind, np.integer):
         low, high = np.iinfo(kind).min, np.iinfo(kind).max
         for item in items:
-            # numpy 1 would wrap it around
-            if not low <= item <= high:
-                raise ClientError(f"{name} is {item}, which {datatype} cannot hold")
+            # numpy 1 would wrap it around, and cut what is no integer
+            if not isinstance(item, int | np.integer) or not low <= item <= high:
+                raise ClientError(f"{name} is {reprlib.repr(item)}, which {datatype} cannot hold")
     return np.array(items, kind).tobytes()
 
 

@@ -70,3 +70,10 @@ def test_a_message_that_is_not_ended() -> None:
 
 def test_help_lists_every_command() -> None:
     assert all(f"/{name} " in HELP for name in COMMANDS)
+
+
+@pytest.mark.parametrize("lines", [("a\udcff",), ('"""fine', "a\udcff", 'end"""')])
+def test_bytes_that_are_no_utf8_are_refused_before_they_are_sent(lines: tuple[str, ...]) -> None:
+    with pytest.raises(ChatError) as caught:
+        read_message(typed(*lines))
+    assert str(caught.value) == "what was typed is not UTF-8 at character 1"

@@ -103,9 +103,16 @@ def test_another_batch_is_refused_with_the_line_to_type(output: Path, changed: d
 
 def test_output_that_no_batch_wrote_is_left_alone(output: Path) -> None:
     output.write_text("mine")
-    with pytest.raises(BatchError, match="is there already, and of no batch that is known"):
+    with pytest.raises(BatchError) as caught:
         journal(output).open()
+    assert str(caught.value) == f"{output}: is there already, and of no batch that is known. Name another output"
     assert (output.read_text(), files(output)) == ("mine", ["out.jsonl"])
+
+
+def test_output_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(BatchError) as caught:
+        journal(tmp_path / "no" / "out.jsonl").open()
+    assert str(caught.value) == f"{tmp_path / 'no'}: no such folder. Name another output"
 
 
 @pytest.mark.parametrize("damage", [b"{}\n", b"[]\n", b'{"line": 99}\n', b'{"line": "1"}\n', b"\xff\n"])

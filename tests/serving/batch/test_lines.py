@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -106,11 +107,28 @@ def test_scan(tmp_path: Path) -> None:
     assert [line.number for line in read_lines(path, scan, Defaults(), None, {3}.__contains__)] == [1, 4]
 
 
+def test_a_file_from_windows(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\r\n\r\n{"prompt": "b"}\r\n')
+    scan = scan_lines(path, Defaults())
+    lines = read_lines(path, scan, Defaults(), None, lambda number: False)
+    assert [(line.number, line.prompt) for line in lines] == [(1, "a"), (3, "b")]
+
+
 def test_id_that_came_before(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"prompt": "a", "id": "2"}\n{"prompt": "b"}\n')
     with pytest.raises(BatchError, match=rf"^{path}:2: id 2 came before$"):
         scan_lines(path, Defaults())
+
+
+def test_a_pipe_can_be_read_only_once(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    os.mkfifo(path)
+    with pytest.raises(BatchError, match=rf"^{path}: is no regular file, and a batch reads its input twice\. Name"):
+        scan_lines(path, Defaults())
+    with pytest.raises(BatchError, match=rf"^{tmp_path}: is a folder\. Name"):
+        scan_lines(tmp_path, Defaults())
 
 
 @pytest.mark.parametrize("text", ["", "\n  \n"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from toolkit.cli.common import URL_VARIABLE, load_recipe
+from toolkit.cli.common import URL_VARIABLE, Seconds, load_recipe
 
 if TYPE_CHECKING:
     from toolkit.engine.bundle import Bundle
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
-SECONDS = click.FloatRange(min=0, min_open=True, max=1e6)
+# what gRPC would log is said in the error; it looks at this when it is imported, as the verbs do before they connect
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+SECONDS = Seconds(min=0, min_open=True, max=1e6)
 FILE = click.Path(path_type=Path)
 
 SAMPLING_OPTIONS: tuple[Decorator, ...] = (
@@ -100,8 +103,6 @@ def choose(url: str | None, recipe_path: Path | None, overrides: tuple[str, ...]
 
 def connect(url: str, model: str, *, retries: int, connection: dict[str, Any]) -> TritonClient:
     """The client of a server's model, as the options of ``CONNECTION_OPTIONS`` say."""
-    # what gRPC would log is said in the error
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from toolkit.serving.client import Retry, Tls, TritonClient
 
     files = (connection["tls_root"], connection["tls_key"], connection["tls_cert"])

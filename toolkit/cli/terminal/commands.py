@@ -49,12 +49,24 @@ def parse_line(line: str) -> Command | str:
 
 
 def read_message(read: Callable[[str], str]) -> str:
-    """One line, or what stands between two marks of three quotes; ``read`` gets a prompt and raises ``EOFError``."""
-    line = read("> ")
+    """One line, or what stands between two marks of three quotes; ``read`` gets a prompt and raises ``EOFError``.
+
+    Raises ``ChatError`` for a line that is not UTF-8.
+    """
+    line = _utf8(read("> "))
     if not line.lstrip().startswith(QUOTES):
         return line
     lines = [line.lstrip().removeprefix(QUOTES)]
     while not lines[-1].rstrip().endswith(QUOTES):
-        lines.append(read(". "))
+        lines.append(_utf8(read(". ")))
     lines[-1] = lines[-1].rstrip().removesuffix(QUOTES)
     return "\n".join(lines).strip("\n")
+
+
+def _utf8(line: str) -> str:
+    # other bytes come from the terminal as lone surrogates, which no tokenizer takes
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        raise ChatError(f"what was typed is not UTF-8 at character {error.start}") from None
+    return line

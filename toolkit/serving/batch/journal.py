@@ -21,6 +21,7 @@ from toolkit.checkpoint.files import copy_atomic, sync_folder, write_atomic
 from toolkit.errors import BatchError
 
 _OTHER = {"input": "another input", "defaults": "other sampling options", "model": "another model"}
+_ANOTHER = "Name another output"
 
 
 class Journal:
@@ -128,8 +129,12 @@ class Journal:
             if differing:
                 raise self._foreign(f"was begun with {' and '.join(_OTHER[name] for name in differing)}")
             return
-        if self._output.exists() or self._partial.exists():
-            raise self._foreign("is there already, and of no batch that is known")
+        for path in (self._output, self._partial):
+            if path.exists():
+                # it may be the input itself, or a device: no case for a hint that removes it
+                raise BatchError("is there already, and of no batch that is known", where=str(path), hint=_ANOTHER)
+        if not self._output.parent.is_dir():
+            raise BatchError("no such folder", where=str(self._output.parent), hint=_ANOTHER)
         write_atomic(self._job_path, json.dumps(self._job, indent=2).encode() + b"\n")
 
     def _read_job(self) -> dict[str, Any]:
@@ -161,7 +166,7 @@ class Journal:
 
     def _foreign(self, what: str) -> BatchError:
         paths = [str(path) for path in (self._output, self._job_path, self._partial) if path.exists()]
-        hint = f"Name another output, or type: rm {shlex.join(paths)}"
+        hint = f"{_ANOTHER}, or type: rm {shlex.join(paths)}"
         return BatchError(what, where=str(self._output), hint=hint)
 
 

@@ -6,6 +6,7 @@ A line has ``prompt`` (text), ``input_ids`` or ``messages`` (with ``tools`` and 
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import hashlib
 import reprlib
@@ -98,8 +99,12 @@ class Scan:
 def scan_lines(path: Path, defaults: Defaults, conversing: Conversing | None = None) -> Scan:
     """Check every line, holding one at a time and 8 bytes of each id.
 
-    Raises ``BatchError`` that names file and line for the first that is no request, and for an id that came before.
+    Raises ``BatchError`` that names file and line for the first that is no request, and for an id that came before;
+    and for a pipe, which gives its lines only once.
     """
+    if path.exists() and not path.is_file():
+        what = "is a folder" if path.is_dir() else "is no regular file, and a batch reads its input twice"
+        raise BatchError(what, where=str(path), hint="Name a file of JSON lines")
     digest = hashlib.sha256()
     seen: set[bytes] = set()
     uses: dict[str, str] = {}
@@ -133,7 +138,12 @@ def read_lines(
 def parse_line(
     raw: bytes, path: Path, number: int, defaults: Defaults, conversing: Conversing | None = None
 ) -> Line | None:
-    """The request on a line; None for a blank one. Raises ``BatchError`` that names file and line."""
+    """The request on a line; None for a blank one. Raises ``BatchError`` that names file and line.
+
+    The first line may begin with a byte order mark, as editors on Windows write it.
+    """
+    if number == 1:
+        raw = raw.removeprefix(codecs.BOM_UTF8)
     if not raw.strip():
         return None
     where = f"{path}:{number}"
