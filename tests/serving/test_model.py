@@ -147,6 +147,18 @@ def test_dead_engine_answers_with_its_reason_and_ends_the_process(model: ServedM
     assert not model.ready
 
 
+def test_engine_that_dies_between_requests_ends_the_process(
+    model: ServedModel, ended: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_triton.Logger, "errors", [])
+    assert ask(model, text_input="a", max_tokens=1).wait().error is None
+    assert isinstance(model._engine, toy.ToyEngine)
+    model._engine.die()
+    assert ended.wait(10)
+    assert not model.ready
+    assert fake_triton.Logger.errors == ["trtkit: the engine died: out of luck"]
+
+
 def test_client_that_is_gone_frees_its_slot(model: ServedModel) -> None:
     running = [ask(model, text_input="h", streaming=True) for _ in range(toy.SLOTS)]
     assert all(sender.first.wait(10) for sender in running)

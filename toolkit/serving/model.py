@@ -167,12 +167,16 @@ class ServedModel:
         except Exception as error:
             self._finish(job, _outcome(error))
             self._responder.fail(job.sender, error)
-            if isinstance(error, EngineDeadError) and not self._dead:
-                self._dead = True
-                self._loop.call_later(LAST_WORDS_S, self._on_dead)
+            if isinstance(error, EngineDeadError):
+                self._die()
             return
         self._finish(job, "completed", last)
         self._responder.send(job.sender, outputs, final=True)
+
+    def _die(self) -> None:
+        if not self._dead:
+            self._dead = True
+            self._loop.call_later(LAST_WORDS_S, self._on_dead)
 
     def _finish(self, job: Job, outcome: Outcome, last: TextEvent | None = None) -> None:
         job.ended = True
@@ -215,15 +219,19 @@ class ServedModel:
         return ids, self._tokenizer.decode(ids, skip_special_tokens=inputs.skip_special_tokens) if inputs.echo else ""
 
     async def _watch(self) -> None:
-        """See cancels, let waiting tokens go and keep the gauges fresh."""
+        """See cancels and a death between requests, let waiting tokens go and keep the gauges fresh."""
         for look in itertools.count():
             await asyncio.sleep(POLL_S)
-            jobs = tuple(self._jobs.values())
             try:
+                jobs = tuple(self._jobs.values())
                 self._coalescer.sweep(jobs)
                 self._ask(jobs)
                 if look % SHOW_EVERY == 0:
                     self._metrics.show(self._engine.stats())
+            except EngineDeadError as error:
+                if not self._dead:
+                    self._responder.log(one_line(error))
+                self._die()
             except Exception as error:
                 # without the watch no request could be cancelled any more
                 self._responder.log(f"{type(error).__name__}: {one_line(error)}")

@@ -116,6 +116,8 @@ class CpuEngine:
 
     def stats(self) -> Stats:
         with self._wake:
+            if isinstance(self._ended, EngineDeadError):
+                raise EngineDeadError(self._ended.what)
             running, waiting = self._scheduler.running, self._scheduler.waiting
             held = sum(sequence.computed for sequence in running)
             return replace(self._totals, running=len(running), waiting=len(waiting), kv_tokens=held)
