@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import replace
 from difflib import get_close_matches
@@ -120,10 +121,11 @@ class ServedModel:
                 self._responder.fail(sender, error)
                 continue
             if job.inputs.cancel:
-                asyncio.run_coroutine_threadsafe(self._stop(job), self._loop)
+                answer = self._stop(job)
             else:
                 self._jobs[job.request_id] = job
-                asyncio.run_coroutine_threadsafe(self._answer(job), self._loop)
+                answer = self._answer(job)
+            asyncio.run_coroutine_threadsafe(answer, self._loop).add_done_callback(self._tell)
 
     def close(self) -> None:
         """End every open request with an error, then stop engine and loop."""
@@ -148,27 +150,34 @@ class ServedModel:
             raise QueueFullError(f"{QUEUE_FULL}: {self._limit} requests are running or waiting")
         return Job(f"{client_id}#{next(self._numbers)}", client_id, sender, inputs, arrived_ns)
 
+    def _tell(self, answered: Future[None]) -> None:
+        """Nobody waits for an answer to be made: what went wrong at its very end stands in the log alone."""
+        if (error := answered.exception()) is not None:
+            self._responder.log(f"{type(error).__name__}: {one_line(error)}")
+
     async def _stop(self, job: Job) -> None:
         """Cancel all requests with the client's id, as NVIDIA's model does, and answer with an empty response."""
-        for other in tuple(self._jobs.values()):
-            if other.client_id == job.client_id:
-                self._cancel(other)
-        self._responder.send(job.sender, {}, final=True)
+        try:
+            for other in tuple(self._jobs.values()):
+                if other.client_id == job.client_id:
+                    self._cancel(other)
+        finally:
+            self._responder.send(job.sender, {}, final=True)
 
     async def _answer(self, job: Job) -> None:
         """Stream one request. Everything is counted before the final response, so whoever has that can read it."""
         try:
             last = await self._stream(job)
             if last.finish_reason == "cancelled":
-                raise CancelledError("the client cancelled the request")
+                raise job.failure or CancelledError("the client cancelled the request")
             if last.perf is None:
                 last = replace(last, perf=PerfMetrics(job.arrived_ns, None, job.first_token_ns, last.time_ns))
             outputs = job.reply.take_last(last)
         except Exception as error:
             self._finish(job, _outcome(error))
-            self._responder.fail(job.sender, error)
             if isinstance(error, EngineDeadError):
                 self._die()
+            self._responder.fail(job.sender, error)
             return
         self._finish(job, "completed", last)
         self._responder.send(job.sender, outputs, final=True)
@@ -261,7 +270,7 @@ class ServedModel:
             self._responder.send(job.sender, job.reply.take())
         except Exception as error:
             # nobody awaits this: the stream that cannot be sent to is ended, the others go on
-            self._responder.log(f"cannot send: {type(error).__name__}: {one_line(error)}")
+            job.failure = error
             self._cancel(job)
 
 
