@@ -104,10 +104,10 @@ def encode(
     """
     contract = contract or own(model)
     values = asked(prompt, sampling, stop, skip_special_tokens)
-    contract.refuse(values)
     values |= {"streaming": contract.streams, "exclude_input": True, "max_tokens": sampling.max_tokens}
     if contract.kind != "trtkit":
         values |= _greedy_or_not(sampling)
+    contract.refuse(values)
     if "skip_special_tokens" in contract.inputs:
         values["skip_special_tokens"] = skip_special_tokens
     request = service_pb2.ModelInferRequest(model_name=model, id=request_id or "")
