@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
-from toolkit.serving.inputs import Inputs
+from toolkit.errors import RequestError
+from toolkit.serving.inputs import Inputs, parse
 from toolkit.serving.reply import Reply
+from toolkit.serving.tensors import INPUTS
+
+INPUT_NAMES = tuple(name for spec in INPUTS for name in spec.names)
 
 
 @dataclass(slots=True, eq=False)
@@ -34,3 +41,17 @@ class Job:
 
     def __post_init__(self) -> None:
         self.reply = Reply(self.inputs)
+
+
+def receive(request: Any, sender: Any, number: int, *, max_seq_len: int) -> Job:
+    """Read and check a Triton request, the ``number``-th, for a model with that context. Raises ``RequestError``."""
+    arrived_ns = time.monotonic_ns()
+    for name in json.loads(request.parameters() or "{}"):
+        near = get_close_matches(name, INPUT_NAMES, n=1)
+        hint = f"Send {near[0]!r} as an input tensor" if near else None
+        raise RequestError(f"unknown request parameter {name!r}", hint=hint)
+    inputs = parse({tensor.name(): tensor.as_numpy() for tensor in request.inputs()}, max_seq_len=max_seq_len)
+    client_id = request.request_id()
+    if inputs.cancel and not client_id:
+        raise RequestError("input 'stop' needs a request id: send that of the request to stop")
+    return Job(f"{client_id}#{number}", client_id, sender, inputs, arrived_ns)

@@ -9,15 +9,12 @@ from __future__ import annotations
 import asyncio
 import importlib
 import itertools
-import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +23,13 @@ from toolkit.engine.runtime.protocol import Engine, PerfMetrics, Request
 from toolkit.engine.text import TextEvent, Tokenizer, generate_text
 from toolkit.errors import EngineDeadError, EngineError, RequestError, TrtkitError
 from toolkit.serving.coalescer import Coalescer
-from toolkit.serving.inputs import Inputs, parse
-from toolkit.serving.job import Job
+from toolkit.serving.inputs import Inputs
+from toolkit.serving.job import Job, receive
 from toolkit.serving.metrics import Metrics, Outcome
 from toolkit.serving.reply import Reply
 from toolkit.serving.responder import CancelledError, QueueFullError, Responder, one_line
-from toolkit.serving.tensors import INPUTS, QUEUE_FULL
+from toolkit.serving.tensors import QUEUE_FULL
 
-INPUT_NAMES = tuple(name for spec in INPUTS for name in spec.names)
 LAST_WORDS_S = 1.0
 
 POLL_S = 0.02
@@ -136,19 +132,10 @@ class ServedModel:
         self._loop.close()
 
     def _accept(self, request: Any, sender: Any) -> Job:
-        arrived_ns = time.monotonic_ns()
-        for name in json.loads(request.parameters() or "{}"):
-            near = get_close_matches(name, INPUT_NAMES, n=1)
-            hint = f"Send {near[0]!r} as an input tensor" if near else None
-            raise RequestError(f"unknown request parameter {name!r}", hint=hint)
-        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        inputs = parse(tensors, max_seq_len=self._engine.max_seq_len)
-        client_id = request.request_id()
-        if inputs.cancel and not client_id:
-            raise RequestError("input 'stop' needs a request id: send that of the request to stop")
-        if not inputs.cancel and len(self._jobs) >= self._limit:
+        job = receive(request, sender, next(self._numbers), max_seq_len=self._engine.max_seq_len)
+        if not job.inputs.cancel and len(self._jobs) >= self._limit:
             raise QueueFullError(f"{QUEUE_FULL}: {self._limit} requests are running or waiting")
-        return Job(f"{client_id}#{next(self._numbers)}", client_id, sender, inputs, arrived_ns)
+        return job
 
     def _tell(self, answered: Future[None]) -> None:
         """Nobody waits for an answer to be made: what went wrong at its very end stands in the log alone."""
