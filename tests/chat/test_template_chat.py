@@ -58,11 +58,12 @@ def test_which_template(tmp_path: Path) -> None:
     assert text_of(open_chat(folder, other), folder, {"messages": [USER]}) == "o"
 
 
-def test_arguments_that_are_no_json_stay_as_they_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", ["{oops", "[" * 5000 + "]" * 5000], ids=["broken", "deep"])
+def test_arguments_that_are_no_json_stay_as_they_are(tmp_path: Path, arguments: str) -> None:
     folder = write_tokenizer(tmp_path, BLOCKS)
-    call = {**CALL, "function": {"name": "add", "arguments": "{oops"}}
+    call = {**CALL, "function": {"name": "add", "arguments": arguments}}
     turns = [USER, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "name": "add", "content": "?"}]
-    assert '{"name": "add", "arguments": "{oops"}' in text_of(open_chat(folder), folder, {"messages": turns})
+    assert f'{{"name": "add", "arguments": "{arguments}"}}' in text_of(open_chat(folder), folder, {"messages": turns})
 
 
 @pytest.mark.parametrize(

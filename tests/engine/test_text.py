@@ -272,6 +272,12 @@ def test_min_tokens_come_before_any_stop_string() -> None:
     assert (events[-1].stop_reason, events[-1].output_tokens, engine.cancelled) == ("X", 4, ["r"])
 
 
+def test_min_tokens_count_inside_an_event() -> None:
+    engine = ScriptedEngine(*said("aXbXc"))
+    events = collect(engine, ["X"], min_tokens=2)
+    assert [(event.text, event.stop_reason, event.output_tokens) for event in events] == [("aXb", "X", 5)]
+
+
 def test_leaving_generate_text_cancels() -> None:
     engine = ScriptedEngine(*said("a", "b", "c"))
 

@@ -444,13 +444,13 @@ def test_killed_model_process(doomed: Server) -> None:
             [model] = doomed.model_pids
             os.kill(model, signal.SIGKILL)
             # a server that was talking to it just then dies with it; else only the deadline tells
-            with pytest.raises((DeadlineError, UnavailableError), match=r"idle deadline of 2 s passed|Socket closed"):
+            with pytest.raises(ClientError, match=r"idle deadline of 2 s passed|the server went away"):
                 await anext(stream)
-            with pytest.raises(ClientError, match=r"is not healthy|Connection refused"):
+            with pytest.raises(ClientError, match=r"is not healthy|nothing serves there"):
                 await client.probe()
 
     asyncio.run(run())
-    with pytest.raises(ServerError, match="model process died"):
+    with pytest.raises(ServerError, match=r"model process died|Triton was killed"):
         doomed.check()
     with pytest.raises(ServerError, match=r"model process died|Triton ended"):
         doomed.wait()

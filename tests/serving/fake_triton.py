@@ -57,18 +57,26 @@ class _Metric:
         self.observed: list[float] = []
 
     def set(self, value: float) -> None:
+        self._check()
         self.value = value
 
     def increment(self, value: float) -> None:
+        self._check()
         self.value += value
 
     def observe(self, value: float) -> None:
+        self._check()
         self.observed.append(value)
+
+    def _check(self) -> None:
+        if MetricFamily.broken:
+            raise TritonModelException("Failed to update metric")
 
 
 class MetricFamily:
     GAUGE, COUNTER, HISTOGRAM = "gauge", "counter", "histogram"
     values: dict[tuple[str, ...], _Metric] = {}  # noqa: RUF012
+    broken = False
 
     def __init__(self, *, name: str, description: str, kind: str) -> None:
         self.name, self.kind = name, kind

@@ -110,7 +110,8 @@ def test_names_of_the_ensemble() -> None:
         ({"min_p": 1.5}, "input 'min_p' is 1.5 and must be between 0 and 1"),
         ({"repetition_penalty": 0.0}, "input 'repetition_penalty' is 0.0 and must be between 0.01 and 100"),
         ({"presence_penalty": float("nan")}, "input 'presence_penalty' is nan and must be between -2 and 2"),
-        ({"logprobs": -1}, "input 'logprobs' is -1 and must be at least 0"),
+        ({"logprobs": -1}, "input 'logprobs' is -1 and must be between 0 and 1024"),
+        ({"logprobs": 1025}, "input 'logprobs' is 1025 and must be between 0 and 1024"),
         ({"stop_words": ["a", ""]}, "input 'stop_words' is '' and must be not empty"),
         ({"text_mode": "lines"}, "input 'text_mode' is 'lines' and must be 'delta' or 'cumulative'"),
         (

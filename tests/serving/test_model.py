@@ -147,6 +147,18 @@ def test_dead_engine_answers_with_its_reason_and_ends_the_process(model: ServedM
     assert not model.ready
 
 
+def test_engine_that_dies_between_requests_ends_the_process(
+    model: ServedModel, ended: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_triton.Logger, "errors", [])
+    assert ask(model, text_input="a", max_tokens=1).wait().error is None
+    assert isinstance(model._engine, toy.ToyEngine)
+    model._engine.die()
+    assert ended.wait(10)
+    assert not model.ready
+    assert fake_triton.Logger.errors == ["trtkit: the engine died: out of luck"]
+
+
 def test_client_that_is_gone_frees_its_slot(model: ServedModel) -> None:
     running = [ask(model, text_input="h", streaming=True) for _ in range(toy.SLOTS)]
     assert all(sender.first.wait(10) for sender in running)
@@ -257,8 +269,32 @@ def test_a_response_that_cannot_be_sent_ends_only_its_stream(model: ServedModel)
     model.execute([request])
     error = request.sender.wait().error
     assert error is not None
-    assert (error.code, request.sender.responses) == ("CANCELLED", [])
+    assert (error.code, error.message) == ("INTERNAL", "TritonModelException: the response sender is broken")
+    assert (request.sender.responses, counted("failed"), counted("cancelled")) == ([], 1, 0)
     assert ask(model, text_input="a", max_tokens=1).wait().responses == [{"text_output": ["ab"]}]
+
+
+def test_metrics_that_are_not_taken_keep_nobody_from_an_answer(
+    model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MetricFamily, "broken", True)
+    monkeypatch.setattr(fake_triton.Logger, "errors", [])
+    assert ask(model, text_input="a", max_tokens=1).wait().responses == [{"text_output": ["ab"]}]
+    refused = ask(model, text_input="a", max_tokens=-1).wait().error
+    assert refused is not None
+    assert refused.code == "INVALID_ARG"
+    assert "trtkit: a metric was not updated: Failed to update metric" in fake_triton.Logger.errors
+
+
+def test_an_answer_that_cannot_be_ended_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_triton.Logger, "errors", [])
+    toy.write_bundle(tmp_path / "bundle")
+    model = ServedModel.load(fake_triton, "toy", parameters(tmp_path / "bundle"))
+    request = Request(text_input="a", max_tokens=1)
+    monkeypatch.setattr(request.sender, "send", lambda response, flags: 1 // 0)
+    model.execute([request])
+    model.close()
+    assert fake_triton.Logger.errors == ["trtkit: ZeroDivisionError: integer division or modulo by zero"]
 
 
 def test_close_ends_open_streams(tmp_path: Path) -> None:

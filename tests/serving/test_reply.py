@@ -110,6 +110,19 @@ def test_last_response_in_the_declared_datatypes() -> None:
     assert (values["num_input_tokens"], values["num_output_tokens"], values["cumulative_logprob"]) == (3, 1, -0.5)
 
 
+def test_likely_tokens_that_the_runtime_does_not_name_leave_gaps() -> None:
+    reply = Reply(inputs(sampling=SamplingParams(logprobs=2), token_logprobs=True))
+    entries = (
+        TokenLogprob(1, -0.5),
+        TokenLogprob(2, -1.0, ((2, -1.0),)),
+        TokenLogprob(3, -2.0, ((9, -1.0), (3, -2.0))),
+    )
+    reply.add(event("abc", 1, 2, 3, logprobs=entries))
+    outputs = reply.take()
+    assert outputs["output_top_ids"].tolist() == [[-1, -1], [2, -1], [9, 3]]
+    np.testing.assert_array_equal(outputs["output_top_log_probs"], [[np.nan] * 2, [-1.0, np.nan], [-1.0, -2.0]])
+
+
 def test_figures_that_the_runtime_lacks_are_not_sent() -> None:
     reply = Reply(inputs(returns=frozenset({"num_cached_tokens"}), perf_metrics=True))
     last = event("a", 1, finish_reason="length", perf=PerfMetrics(arrival_ns=5))

@@ -178,6 +178,21 @@ def test_logprobs_that_do_not_fit_the_tokens() -> None:
     assert wire.decode(message(output_log_probs=probabilities(1, 1, 2)), 1).logprobs == ()
 
 
+def test_a_trimmed_ensemble_that_cannot_be_told_to_be_greedy() -> None:
+    inputs = {key: tensor for key, tensor in own("e").inputs.items() if key != "top_k"}
+    contract = Contract("e", "ensemble", inputs, {})
+    with pytest.raises(UnsupportedError, match=r"^model 'e' takes no top_k\. Leave it out$"):
+        wire.encode("e", "a", SamplingParams(), contract=contract)
+
+
+def test_gaps_among_likely_tokens_are_left_out() -> None:
+    row = ("FP32", [1, 2], np.array([-0.5, np.nan], np.float32).tobytes())
+    outputs = {"output_log_probs": ("FP32", [1], np.array([-0.5], np.float32).tobytes()), "output_top_log_probs": row}
+    outputs["output_top_ids"] = ("INT32", [1, 2], np.array([3, -1], np.int32).tobytes())
+    decoded = wire.decode(message(output_ids=ints(3), **outputs), 1)
+    assert decoded.logprobs == (TokenLogprob(3, -0.5, ((3, -0.5),)),)
+
+
 def test_output_without_content() -> None:
     reply = message(text_output=text("a"))
     reply.infer_response.outputs.add(name="output_ids", datatype="INT32", shape=[1])

@@ -42,6 +42,7 @@ class ToyEngine:
         self._cancels: dict[str, asyncio.Event] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: str | None = None
+        self._dead = ""
         self.finished = self.cancelled = 0
 
     async def submit(self, request: Request) -> AsyncIterator[Event]:
@@ -67,8 +68,9 @@ class ToyEngine:
         if request.prompt_ids[0] == ord("x"):
             raise ValueError("no such luck")
         if request.prompt_ids[0] == ord("d"):
-            self._end("the engine died: out of luck")
-            raise EngineDeadError("the engine died: out of luck")
+            self.die()
+            self._end(self._dead)
+            raise EngineDeadError(self._dead)
 
     async def _take_slot(self, request_id: str) -> bool:
         """Wait for a slot; False when the request was cancelled meanwhile."""
@@ -115,8 +117,14 @@ class ToyEngine:
             turn.set_result(False)
 
     def stats(self) -> Stats:
+        if self._dead:
+            raise EngineDeadError(self._dead)
         running, waiting = SLOTS - self._free, len(self._turns)
         return Stats(running, waiting, SLOTS, 0, SLOTS * CONTEXT, 0, 0, 0, self.finished, self.cancelled)
+
+    def die(self) -> None:
+        """As when no request is there to see it."""
+        self._ended = self._dead = "the engine died: out of luck"
 
     def close(self) -> None:
         self._ended = self._ended or "the engine was closed"

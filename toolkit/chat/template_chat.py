@@ -125,6 +125,6 @@ def _to_template(message: Message) -> dict[str, Any]:
     for call in value.get("tool_calls", ()):
         try:
             call["function"]["arguments"] = json.loads(call["function"]["arguments"])
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return value

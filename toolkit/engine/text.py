@@ -79,8 +79,16 @@ class TextStream:
         self._taken = 0  # characters of their text that have moved on to ``_held``
         self._held = ""
 
-    def push(self, ids: Sequence[int], *, watch: bool = True) -> str:
-        """The text that is certain after these tokens; "" once stopped. Without ``watch`` no stop string counts."""
+    def push(self, ids: Sequence[int], *, unwatched: int = 0) -> str:
+        """The text that is certain after these tokens; "" once stopped.
+
+        The text of the first ``unwatched`` of them does not count towards a stop string; none may have counted before.
+        """
+        text = self._decode(ids[:unwatched]) if unwatched else ""
+        return text + self._release(self._decode(ids[unwatched:]), final=False) if len(ids) > unwatched else text
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        """The whole characters that these tokens add."""
         self._ids.extend(ids)
         text = self._tokenizer.decode(self._ids, self._skip_special_tokens)
         if text.endswith(REPLACEMENT):
@@ -89,7 +97,7 @@ class TextStream:
         else:
             delta, self._taken = text[self._taken :], 0
             self._ids.clear()
-        return self._release(delta, final=False) if watch else delta
+        return delta
 
     def finish(self) -> str:
         """The rest, when no more tokens will come."""
@@ -169,9 +177,10 @@ async def generate_text(
     events = engine.submit(request)
     try:
         async for event in events:
+            unwatched = max(0, request.sampling.min_tokens - output_tokens)
             output_tokens += len(event.token_ids)
             spoken = event.token_ids if event.stop_token_id is None else event.token_ids[:-1]
-            text = stream.push(spoken, watch=output_tokens > request.sampling.min_tokens)
+            text = stream.push(spoken, unwatched=unwatched)
             ended = event.finish_reason is not None
             if ended:
                 text += stream.finish()

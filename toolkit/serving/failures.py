@@ -13,6 +13,8 @@ SERVE = "Type: trtkit serve RECIPE"
 _BUSY = (QUEUE_FULL, "Exceeds maximum queue size", "Request timeout expired")
 _GONE = ("has no available versions", "is not healthy")
 _LOST = ("Socket closed", "Stream removed", "Connection reset", "Broken pipe", "GOAWAY", "Too many pings")
+# what grpc.aio says, with the code INTERNAL, when the connection went while a request was being written
+_CUT = "Internal error from Core"
 _TLS = ("handshake", "certificate", "SSL", "Ssl")
 
 
@@ -23,6 +25,8 @@ def error_from(code: grpc.StatusCode, details: str | None, url: str) -> ClientEr
         return DeadlineError(text, where=url)
     if code is grpc.StatusCode.UNAUTHENTICATED or code is grpc.StatusCode.PERMISSION_DENIED:
         return ClientError(f"access denied: {text}", where=url, hint="Give credentials: --header NAME=VALUE")
+    if code is grpc.StatusCode.INTERNAL and text == _CUT:
+        return UnavailableError("the server went away", where=url, hint=SERVE)
     if code is not grpc.StatusCode.UNAVAILABLE:
         return error_from_text(text)
     if any(word in text for word in _BUSY):

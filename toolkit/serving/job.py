@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from toolkit.engine.text import TextEvent
-from toolkit.serving.inputs import Inputs
+from toolkit.errors import RequestError
+from toolkit.serving.inputs import Inputs, parse
 from toolkit.serving.reply import Reply
+from toolkit.serving.tensors import INPUTS
+
+INPUT_NAMES = tuple(name for spec in INPUTS for name in spec.names)
 
 
 @dataclass(slots=True, eq=False)
@@ -15,8 +22,8 @@ class Job:
     """``request_id`` is the engine's, ``client_id`` the client's, which need not be unique and may be empty.
 
     ``arrived_ns`` is ``time.monotonic_ns()``; times that end in ``_s`` are the answering loop's. ``stopped`` is set
-    once the client no longer wants it, ``ended`` once its final response is on the way: nothing may touch ``sender``
-    then.
+    once the client no longer wants it, or nothing can be sent to it, which ``failure`` says. ``ended`` is set once its
+    final response is on the way: nothing may touch ``sender`` then.
     """
 
     request_id: str
@@ -31,9 +38,24 @@ class Job:
     polled_s: float = 0.0
     sent_s: float = 0.0
     first_token_ns: int | None = None
+    failure: Exception | None = None
 
     def __post_init__(self) -> None:
         self.reply = Reply(self.inputs)
+
+
+def receive(request: Any, sender: Any, number: int, *, max_seq_len: int) -> Job:
+    """Read and check a Triton request, the ``number``-th, for a model with that context. Raises ``RequestError``."""
+    arrived_ns = time.monotonic_ns()
+    for name in json.loads(request.parameters() or "{}"):
+        near = get_close_matches(name, INPUT_NAMES, n=1)
+        hint = f"Send {near[0]!r} as an input tensor" if near else None
+        raise RequestError(f"unknown request parameter {name!r}", hint=hint)
+    inputs = parse({tensor.name(): tensor.as_numpy() for tensor in request.inputs()}, max_seq_len=max_seq_len)
+    client_id = request.request_id()
+    if inputs.cancel and not client_id:
+        raise RequestError("input 'stop' needs a request id: send that of the request to stop")
+    return Job(f"{client_id}#{number}", client_id, sender, inputs, arrived_ns)
 
 
 def first_token_ns(event: TextEvent, arrived_ns: int) -> int | None:

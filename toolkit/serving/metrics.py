@@ -21,6 +21,7 @@ server, of about 50 µs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from toolkit.engine.runtime.protocol import PerfMetrics, Stats
@@ -41,6 +42,7 @@ class Metrics:
 
     def __init__(self, pb: Any, model: str) -> None:
         """``pb`` is ``triton_python_backend_utils``."""
+        self._refusal, self._log = pb.TritonModelException, pb.Logger.log_error
         self._kinds = pb.MetricFamily
         self._labels = {"model": model}
         # a family takes its metrics with it when it is collected
@@ -57,22 +59,23 @@ class Metrics:
 
     def count(self, outcome: Outcome) -> None:
         """Count one request that ended."""
-        self._requests[outcome].increment(1)
+        self._update(self._requests[outcome].increment, 1)
 
     def first_token(self, seconds: float) -> None:
-        self._first_token.observe(max(0.0, seconds))
+        """Observe the time from a request's arrival to its first token."""
+        self._update(self._first_token.observe, max(0.0, seconds))
 
     def completed(self, last: TextEvent) -> None:
         """Add what the last event of a request says."""
         counts = (last.prompt_tokens, last.output_tokens, last.cached_tokens or 0)
         for kind, count in zip(KINDS, counts, strict=True):
             if count:
-                self._tokens[kind].increment(count)
+                self._update(self._tokens[kind].increment, count)
         perf = last.perf or PerfMetrics()
         if (decoding := _seconds(perf.first_token_ns, perf.last_token_ns)) is not None and last.output_tokens > 1:
-            self._per_token.observe(decoding / (last.output_tokens - 1))
+            self._update(self._per_token.observe, decoding / (last.output_tokens - 1))
         if (waited := _seconds(perf.arrival_ns, perf.first_scheduled_ns)) is not None:
-            self._queue.observe(waited)
+            self._update(self._queue.observe, waited)
 
     def show(self, stats: Stats) -> None:
         """Set the gauges; costs nothing while they stay the same."""
@@ -82,8 +85,15 @@ class Metrics:
         now |= {f"runtime_{name}": value for name, value in stats.extra.items()}
         for name, value in now.items():
             if self._shown.get(name) != value:
-                self._gauge(name).set(value)
+                self._update(self._gauge(name).set, value)
                 self._shown[name] = value
+
+    def _update(self, update: Callable[[float], None], value: float) -> None:
+        """What Triton does not take must not keep a request from its final response."""
+        try:
+            update(value)
+        except self._refusal as error:
+            self._log(f"trtkit: a metric was not updated: {error}")
 
     def _family(self, name: str, description: str, kind: Any) -> Any:
         family = self._kinds(name=name, description=description, kind=kind)

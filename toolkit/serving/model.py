@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import importlib
 import itertools
-import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +23,13 @@ from toolkit.engine.runtime.protocol import Engine, PerfMetrics, Request
 from toolkit.engine.text import TextEvent, Tokenizer, generate_text
 from toolkit.errors import EngineDeadError, EngineError, RequestError, TrtkitError
 from toolkit.serving.coalescer import Coalescer
-from toolkit.serving.inputs import Inputs, parse
-from toolkit.serving.job import Job, first_token_ns
+from toolkit.serving.inputs import Inputs
+from toolkit.serving.job import Job, first_token_ns, receive
 from toolkit.serving.metrics import Metrics, Outcome
 from toolkit.serving.reply import Reply
 from toolkit.serving.responder import CancelledError, QueueFullError, Responder, one_line
-from toolkit.serving.tensors import INPUTS, QUEUE_FULL
+from toolkit.serving.tensors import QUEUE_FULL
 
-INPUT_NAMES = tuple(name for spec in INPUTS for name in spec.names)
 LAST_WORDS_S = 1.0
 
 POLL_S = 0.02
@@ -120,10 +117,11 @@ class ServedModel:
                 self._responder.fail(sender, error)
                 continue
             if job.inputs.cancel:
-                asyncio.run_coroutine_threadsafe(self._stop(job), self._loop)
+                answer = self._stop(job)
             else:
                 self._jobs[job.request_id] = job
-                asyncio.run_coroutine_threadsafe(self._answer(job), self._loop)
+                answer = self._answer(job)
+            asyncio.run_coroutine_threadsafe(answer, self._loop).add_done_callback(self._tell)
 
     def close(self) -> None:
         """End every open request with an error, then stop engine and loop."""
@@ -134,45 +132,47 @@ class ServedModel:
         self._loop.close()
 
     def _accept(self, request: Any, sender: Any) -> Job:
-        arrived_ns = time.monotonic_ns()
-        for name in json.loads(request.parameters() or "{}"):
-            near = get_close_matches(name, INPUT_NAMES, n=1)
-            hint = f"Send {near[0]!r} as an input tensor" if near else None
-            raise RequestError(f"unknown request parameter {name!r}", hint=hint)
-        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        inputs = parse(tensors, max_seq_len=self._engine.max_seq_len)
-        client_id = request.request_id()
-        if inputs.cancel and not client_id:
-            raise RequestError("input 'stop' needs a request id: send that of the request to stop")
-        if not inputs.cancel and len(self._jobs) >= self._limit:
+        job = receive(request, sender, next(self._numbers), max_seq_len=self._engine.max_seq_len)
+        if not job.inputs.cancel and len(self._jobs) >= self._limit:
             raise QueueFullError(f"{QUEUE_FULL}: {self._limit} requests are running or waiting")
-        return Job(f"{client_id}#{next(self._numbers)}", client_id, sender, inputs, arrived_ns)
+        return job
+
+    def _tell(self, answered: Future[None]) -> None:
+        """Nobody waits for an answer to be made: what went wrong at its very end stands in the log alone."""
+        if (error := answered.exception()) is not None:
+            self._responder.log(f"{type(error).__name__}: {one_line(error)}")
 
     async def _stop(self, job: Job) -> None:
         """Cancel all requests with the client's id, as NVIDIA's model does, and answer with an empty response."""
-        for other in tuple(self._jobs.values()):
-            if other.client_id == job.client_id:
-                self._cancel(other)
-        self._responder.send(job.sender, {}, final=True)
+        try:
+            for other in tuple(self._jobs.values()):
+                if other.client_id == job.client_id:
+                    self._cancel(other)
+        finally:
+            self._responder.send(job.sender, {}, final=True)
 
     async def _answer(self, job: Job) -> None:
         """Stream one request. Everything is counted before the final response, so whoever has that can read it."""
         try:
             last = await self._stream(job)
             if last.finish_reason == "cancelled":
-                raise CancelledError("the client cancelled the request")
+                raise job.failure or CancelledError("the client cancelled the request")
             if last.perf is None:
                 last = replace(last, perf=PerfMetrics(job.arrived_ns, None, job.first_token_ns, last.time_ns))
             outputs = job.reply.take_last(last)
         except Exception as error:
             self._finish(job, _outcome(error))
+            if isinstance(error, EngineDeadError):
+                self._die()
             self._responder.fail(job.sender, error)
-            if isinstance(error, EngineDeadError) and not self._dead:
-                self._dead = True
-                self._loop.call_later(LAST_WORDS_S, self._on_dead)
             return
         self._finish(job, "completed", last)
         self._responder.send(job.sender, outputs, final=True)
+
+    def _die(self) -> None:
+        if not self._dead:
+            self._dead = True
+            self._loop.call_later(LAST_WORDS_S, self._on_dead)
 
     def _finish(self, job: Job, outcome: Outcome, last: TextEvent | None = None) -> None:
         job.ended = True
@@ -216,15 +216,19 @@ class ServedModel:
         return ids, self._tokenizer.decode(ids, skip_special_tokens=inputs.skip_special_tokens) if inputs.echo else ""
 
     async def _watch(self) -> None:
-        """See cancels, let waiting tokens go and keep the gauges fresh."""
+        """See cancels and a death between requests, let waiting tokens go and keep the gauges fresh."""
         for look in itertools.count():
             await asyncio.sleep(POLL_S)
-            jobs = tuple(self._jobs.values())
             try:
+                jobs = tuple(self._jobs.values())
                 self._coalescer.sweep(jobs)
                 self._ask(jobs)
                 if look % SHOW_EVERY == 0:
                     self._metrics.show(self._engine.stats())
+            except EngineDeadError as error:
+                if not self._dead:
+                    self._responder.log(one_line(error))
+                self._die()
             except Exception as error:
                 # without the watch no request could be cancelled any more
                 self._responder.log(f"{type(error).__name__}: {one_line(error)}")
@@ -254,7 +258,7 @@ class ServedModel:
             self._responder.send(job.sender, job.reply.take())
         except Exception as error:
             # nobody awaits this: the stream that cannot be sent to is ended, the others go on
-            self._responder.log(f"cannot send: {type(error).__name__}: {one_line(error)}")
+            job.failure = error
             self._cancel(job)
 
 

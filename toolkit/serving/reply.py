@@ -104,13 +104,16 @@ def _perf(perf: PerfMetrics) -> Outputs:
 
 
 def _logprobs(entries: Sequence[TokenLogprob], top: int) -> Outputs:
-    """[tokens] of the chosen tokens and, for ``top`` > 0, [tokens, top] of the most likely ones."""
+    """[tokens] of the chosen tokens and, for ``top`` > 0, [tokens, top] of the most likely ones.
+
+    Where the runtime names fewer, the rest of a row is token -1 with NaN.
+    """
     outputs: Outputs = {"output_log_probs": np.array([entry.logprob for entry in entries], np.float32)}
     if top:
-        outputs["output_top_ids"] = np.array(
-            [[token for token, _ in entry.top] for entry in entries], np.int32
-        ).reshape(-1, top)
-        outputs["output_top_log_probs"] = np.array(
-            [[value for _, value in entry.top] for entry in entries], np.float32
-        ).reshape(-1, top)
+        outputs["output_top_ids"] = np.full((len(entries), top), -1, np.int32)
+        outputs["output_top_log_probs"] = np.full((len(entries), top), np.nan, np.float32)
+        for row, entry in enumerate(entries):
+            for column, (token, value) in enumerate(entry.top[:top]):
+                outputs["output_top_ids"][row, column] = token
+                outputs["output_top_log_probs"][row, column] = value
     return outputs

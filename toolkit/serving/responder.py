@@ -48,5 +48,5 @@ class Responder:
         return codes.INVALID_ARG if isinstance(error, RequestError) else codes.INTERNAL
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())

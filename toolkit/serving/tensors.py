@@ -22,6 +22,8 @@ Datatype = Literal["BOOL", "BYTES", "UINT8", "INT32", "INT64", "UINT64", "FP16",
 """Datatypes of the KServe protocol, as they stand on the wire."""
 
 MAX_STOP_TOKENS = 1024
+MAX_LOGPROBS = 1024
+"""An answer that is not streamed is held whole, with so many log-probabilities a token."""
 
 QUEUE_FULL = "the queue is full"
 """How the refusal begins that may be another answer later; error messages on a stream carry no code."""
@@ -40,6 +42,7 @@ NOT_NEGATIVE = Range(lambda value: value >= 0, "at least 0")
 NOT_EMPTY = Range(bool, "not empty")
 ONE = Range(lambda value: value == 1, "1: a request makes one sequence")
 TOKEN_OR_NONE = Range(lambda value: value >= -1, "a token id, or -1 for none")
+LOGPROBS = Range(lambda value: 0 <= value <= MAX_LOGPROBS, f"between 0 and {MAX_LOGPROBS}")
 TEXT_MODE = Range(lambda value: value in ("delta", "cumulative"), "'delta' or 'cumulative'")
 
 
@@ -88,9 +91,9 @@ SAMPLING_INPUTS = (
     _sampling("frequency_penalty", "FP32"),
     _sampling("stop_token_ids", "INT32", many=True, most=MAX_STOP_TOKENS),
     _sampling("ignore_eos", "BOOL"),
-    _sampling("logprobs", "INT32"),
+    Input("logprobs", ("sampling_param_logprobs", "logprobs"), "INT32", LOGPROBS),
 )
-"""One a field of ``SamplingParams``, under the field's name as key and with its range."""
+"""One a field of ``SamplingParams``, under its name as key and with its range; that of ``logprobs`` is narrower."""
 
 RETURN_INPUTS = (
     Input("finish_reason", ("return_finish_reason",), "BOOL"),

@@ -105,10 +105,10 @@ def encode(
     """
     contract = contract or own(model)
     values = asked(prompt, sampling, stop, skip_special_tokens)
-    contract.refuse(values)
     values |= {"streaming": contract.streams, "exclude_input": True, "max_tokens": sampling.max_tokens}
     if contract.kind != "trtkit":
         values |= _greedy_or_not(sampling)
+    contract.refuse(values)
     if "skip_special_tokens" in contract.inputs:
         values["skip_special_tokens"] = skip_special_tokens
     request = service_pb2.ModelInferRequest(model_name=model, id=request_id or "")
@@ -225,7 +225,7 @@ def _number(outputs: dict[str, list[Any]], name: str) -> int | None:
 
 
 def _logprobs(outputs: dict[str, list[Any]]) -> tuple[TokenLogprob, ...]:
-    """One a token id: an ensemble sends the tensor unasked, without saying whose it is."""
+    """One a token id; -1 fills up rows. An ensemble sends the tensor unasked, without saying whose it is."""
     ids, chosen = outputs.get("output_ids"), outputs.get("output_log_probs")
     if ids is None or chosen is None:
         return ()
@@ -235,6 +235,6 @@ def _logprobs(outputs: dict[str, list[Any]]) -> tuple[TokenLogprob, ...]:
     if len(sizes) > 1 or any(len(row) != len(values) for row, values in zip(top_ids, top_values, strict=True)):
         raise ClientError(f"the log-probabilities of {len(ids)} tokens do not fit them")
     return tuple(
-        TokenLogprob(token, value, tuple(zip(others, values, strict=True)))
+        TokenLogprob(token, value, tuple((other, its) for other, its in zip(others, values, strict=True) if other >= 0))
         for token, value, others, values in zip(ids, chosen, top_ids, top_values, strict=True)
     )

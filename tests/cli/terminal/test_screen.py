@@ -49,6 +49,12 @@ def test_calls_are_json(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_a_call_nested_without_end_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    Screen(show_analysis=True).calls((ToolCall(id="call_1", function=FunctionCall(name="f", arguments=deep)),))
+    assert capsys.readouterr().out == f'{{"tool": "f", "id": "call_1", "arguments": "{deep}"}}\n'
+
+
 def test_what_a_model_says_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     screen = Screen(show_analysis=True)
     for channel in ("final", "raw"):

@@ -72,6 +72,17 @@ def test_leaving_the_iterator_cancels(leave: str) -> None:
         assert endless.cancelled.wait(20)
 
 
+def test_an_iterator_collected_on_the_clients_own_thread() -> None:
+    endless = Endless()
+    with served(endless) as (url, _), SyncTritonClient(url) as client:
+        chunks = client.generate("x", sampling=SAMPLING)
+        next(chunks)
+        assert client._loop is not None
+        client._loop.call_soon_threadsafe(chunks.close)
+        assert endless.cancelled.wait(20)
+        assert client.parameters() == {"text_mode": "delta"}
+
+
 def test_errors_come_through() -> None:
     async def refuses(request: Any, context: Any) -> AsyncIterator[Any]:
         yield error("the prompt is empty")

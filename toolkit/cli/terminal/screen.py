@@ -43,8 +43,7 @@ class Screen:
         """One JSON object a line; arguments that are no JSON as they are."""
         self.end_line()
         for call in calls:
-            name, arguments = call.function.name, call.function.arguments
-            click.echo(json.dumps({"tool": name, "id": call.id, "arguments": _parsed(arguments)}, ensure_ascii=False))
+            click.echo(_line(call))
 
     def note(self, text: str) -> None:
         self.end_line()
@@ -61,8 +60,10 @@ class Screen:
         self._line_is_open, self._section = False, None
 
 
-def _parsed(arguments: str) -> object:
+def _line(call: ToolCall) -> str:
+    said: dict[str, object] = {"tool": call.function.name, "id": call.id}
+    arguments = call.function.arguments
     try:
-        return json.loads(arguments)
-    except ValueError:
-        return arguments
+        return json.dumps({**said, "arguments": json.loads(arguments)}, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return json.dumps({**said, "arguments": arguments}, ensure_ascii=False)

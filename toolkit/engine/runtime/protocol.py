@@ -148,7 +148,9 @@ class Engine(Protocol):
         """Free the request's slot within one step; unknown or finished ids are ignored."""
         ...
 
-    def stats(self) -> Stats: ...
+    def stats(self) -> Stats:
+        """Raises ``EngineDeadError`` once the engine has died: so whoever serves it learns of it between requests."""
+        ...
 
     def close(self) -> None:
         """Stop the worker and end every open stream with an ``EngineError``; safe to call twice."""

@@ -79,7 +79,14 @@ class SyncTritonClient:
                 yield chunk
         finally:
             if self._loop is not None:
-                self._run(stream.close())
+                self._end(stream)
+
+    def _end(self, stream: _Stream) -> None:
+        if threading.current_thread() is self._thread:
+            # it was collected there, where waiting would be for ever
+            asyncio.run_coroutine_threadsafe(stream.close(), asyncio.get_running_loop())
+        else:
+            self._run(stream.close())
 
     def probe(self, timeout_s: float = 10.0) -> None:
         """As ``TritonClient.probe``."""

@@ -249,9 +249,22 @@ def test_a_dead_worker_ends_every_request_and_the_engine(each: Opened) -> None:
                 await stream
         with pytest.raises(EngineDeadError, match=DEATH):
             each.engine.submit(ask("later"))
+        with pytest.raises(EngineDeadError, match=DEATH):
+            each.engine.stats()
 
     asyncio.run(asyncio.wait_for(run(), 20))
-    assert (each.engine.stats().running, each.engine.stats().waiting) == (0, 0)
+
+
+def test_a_death_between_requests_is_seen(each: Opened) -> None:
+    def dead() -> bool:
+        try:
+            each.engine.stats()
+        except EngineDeadError as error:
+            return error.what == f"the engine died: RuntimeError: {DEATH}"
+        return False
+
+    each.llm._executor.die()
+    asyncio.run(until(dead))
 
 
 def test_a_runtime_that_shuts_down_is_dead(each: Opened) -> None:

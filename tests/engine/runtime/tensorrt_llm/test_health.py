@@ -64,8 +64,10 @@ def test_the_runtimes_own_check_counts() -> None:
     assert failure(llm) == "its executor is not healthy"
     executor._fatal_error = OSError("pipe")
     assert failure(llm) == "OSError: pipe"
-    llm._check_health = lambda: True
     executor._fatal_error = None
+    llm._check_health = lambda: 1 // 0
+    assert failure(llm) == "ZeroDivisionError: integer division or modulo by zero"
+    llm._check_health = lambda: True
     assert failure(llm) is None
 
 

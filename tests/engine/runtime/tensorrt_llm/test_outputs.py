@@ -65,6 +65,16 @@ def test_a_token_whose_logprob_is_not_given_is_nan() -> None:
     assert (entry.token_id, entry.top) == (5, ((1, -0.5),))
 
 
+@pytest.mark.parametrize("given", [None, [], [-0.5]])
+def test_every_token_has_an_entry(given: list[float] | None) -> None:
+    made = result([5, 6])
+    made.outputs[0].logprobs = given
+    event = Deltas(frozenset(), 0).take(made, 10)
+    assert event is not None
+    assert [entry.token_id for entry in event.logprobs] == [5, 6]
+    assert [math.isnan(entry.logprob) for entry in event.logprobs] == [not given, True]
+
+
 def test_figures_that_a_release_does_not_give_are_unknown() -> None:
     assert perf_metrics(None) is None
     times = SimpleNamespace(arrival_time=timedelta(0), first_token_time=timedelta(days=40, microseconds=7))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from toolkit.checkpoint.source import Checkpoint
+from toolkit.engine.runtime.check import check
 from toolkit.engine.runtime.cpu.batch import F32
 from toolkit.engine.runtime.cpu.blas import set_threads
 from toolkit.engine.runtime.cpu.model import Model
@@ -22,7 +23,7 @@ from toolkit.engine.runtime.cpu.scheduler import Failure, Outcome, Scheduler, Se
 from toolkit.engine.runtime.cpu.weights import ExpertStorage, Precision, load_weights, read_config
 from toolkit.engine.runtime.end_tokens import read_eos_ids
 from toolkit.engine.runtime.protocol import Event, PerfMetrics, Request, Stats
-from toolkit.engine.runtime.sampling import Sampler, validate
+from toolkit.engine.runtime.sampling import Sampler
 from toolkit.engine.runtime.stream import EventStream, Mailbox, post_together
 from toolkit.errors import EngineDeadError, EngineError, RequestError
 
@@ -86,7 +87,7 @@ class CpuEngine:
     def submit(self, request: Request) -> EventStream:
         """See ``Engine.submit``. Call it on the event loop that will read the stream."""
         vocab_size = self._model.config.vocab_size
-        self._check(request, vocab_size)
+        check(request, vocab_size=vocab_size, max_seq_len=self.max_seq_len, eos_ids=self._eos_ids)
         mailbox = Mailbox()
         sampler = Sampler(request.sampling, request.prompt_ids, vocab_size, self._eos_ids)
         sequence = Sequence(request, sampler)
@@ -100,18 +101,6 @@ class CpuEngine:
             self._scheduler.add(sequence)
             self._wake.notify()
         return EventStream(mailbox, partial(self._cancel, sequence))
-
-    def _check(self, request: Request, vocab_size: int) -> None:
-        length = len(request.prompt_ids)
-        if not length:
-            raise RequestError("the prompt is empty")
-        if length >= self.max_seq_len:
-            what = f"the prompt has {length} tokens, but prompt and output share a context of {self.max_seq_len}"
-            raise RequestError(what, hint="Shorten it, or build with a larger engine.max_seq_len")
-        if not (min(request.prompt_ids) >= 0 and max(request.prompt_ids) < vocab_size):
-            outside = next(token for token in request.prompt_ids if not 0 <= token < vocab_size)
-            raise RequestError(f"prompt token {outside} is outside the vocabulary of {vocab_size}")
-        validate(request.sampling, vocab_size, self._eos_ids)
 
     def cancel(self, request_id: str) -> None:
         with self._wake:
@@ -127,6 +116,8 @@ class CpuEngine:
 
     def stats(self) -> Stats:
         with self._wake:
+            if isinstance(self._ended, EngineDeadError):
+                raise EngineDeadError(self._ended.what)
             running, waiting = self._scheduler.running, self._scheduler.waiting
             held = sum(sequence.computed for sequence in running)
             return replace(self._totals, running=len(running), waiting=len(waiting), kv_tokens=held)

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from toolkit.checkpoint.source import read_json
 from toolkit.engine.bundle import Bundle
+from toolkit.engine.runtime.check import check
 from toolkit.engine.runtime.end_tokens import read_eos_ids
 from toolkit.engine.runtime.protocol import Event, Request, Stats
 from toolkit.engine.runtime.stream import EventStream, Mailbox, post_together
@@ -25,7 +26,7 @@ from toolkit.engine.runtime.tensorrt_llm.gauges import Gauges
 from toolkit.engine.runtime.tensorrt_llm.health import failure, worker_pids
 from toolkit.engine.runtime.tensorrt_llm.ledger import Ledger
 from toolkit.engine.runtime.tensorrt_llm.outputs import Deltas
-from toolkit.engine.runtime.tensorrt_llm.requests import ANY_TOKEN, Job, check
+from toolkit.engine.runtime.tensorrt_llm.requests import ANY_TOKEN, Job
 from toolkit.engine.runtime.tensorrt_llm.sampling import sampling_kwargs
 from toolkit.engine.runtime.tensorrt_llm.start import find, start
 from toolkit.engine.runtime.tensorrt_llm.words import failed, one_line, refused
@@ -98,7 +99,7 @@ class TrtllmEngine:
 
     def submit(self, request: Request) -> EventStream:
         """See ``Engine.submit``. Call it on the event loop that will read the stream."""
-        check(request, self._vocab_size, self.max_seq_len, self._eos_ids)
+        check(request, vocab_size=self._vocab_size, max_seq_len=self.max_seq_len, eos_ids=self._eos_ids)
         sampling = request.sampling
         try:
             params = self._make_params(**sampling_kwargs(sampling, self._eos_ids, self._ignored))

@@ -22,10 +22,16 @@ def failure(llm: Any, workers: frozenset[int] = frozenset()) -> str | None:
     executor = getattr(llm, "_executor", None)
     if executor is None:
         return "its executor is gone"
+    unhealthy = _unhealthy(llm)  # first, because it notes the fatal error that is looked at next
+    return _reason(executor) or unhealthy or _missing(workers)
+
+
+def _unhealthy(llm: Any) -> str | None:
     check = getattr(llm, "_check_health", None)
-    if check is not None and not check():
-        return _reason(executor) or "its executor is not healthy"
-    return _reason(executor) or _missing(workers)
+    try:
+        return None if check is None or check() else "its executor is not healthy"
+    except Exception as error:  # of any kind: looking at a background error may raise it
+        return f"{type(error).__name__}: {one_line(error)}"
 
 
 def _reason(executor: Any) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from toolkit.engine.runtime.protocol import Event, Stats
 from toolkit.engine.runtime.tensorrt_llm.gauges import Report
 from toolkit.engine.runtime.tensorrt_llm.requests import Job
-from toolkit.errors import EngineError, RequestError
+from toolkit.errors import EngineDeadError, EngineError, RequestError
 
 
 class Ledger:
@@ -73,7 +73,10 @@ class Ledger:
             job.mailbox.post(type(error)(error.what))
 
     def stats(self, report: Report) -> Stats:
+        """Raises ``EngineDeadError`` that ended the engine."""
         with self._lock:
+            if isinstance(self._ended, EngineDeadError):
+                raise EngineDeadError(self._ended.what)
             live = len(self._live)
             # requests wait for a slot, or for KV blocks, of which only the runtime knows
             waiting = max(live - self._totals.slots, min(live, report.queued))

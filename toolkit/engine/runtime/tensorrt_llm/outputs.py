@@ -18,6 +18,7 @@ from toolkit.engine.runtime.protocol import Event, FinishReason, PerfMetrics, To
 from toolkit.engine.runtime.tensorrt_llm.words import one_line
 from toolkit.errors import EngineError
 
+NOTHING: Mapping[int, Any] = {}
 REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
@@ -58,10 +59,12 @@ class Deltas:
         return last if last in self._ends else None
 
     def _logprobs(self, output: Any, tokens: tuple[int, ...]) -> tuple[TokenLogprob, ...]:
-        if self._top is None or not output.logprobs:
+        """One a token, whatever the runtime gives: who asked counts on it."""
+        if self._top is None:
             return ()
-        entries = output.logprobs[self._sent : self._sent + len(tokens)]
-        return tuple(_logprob(token, entry, self._top) for token, entry in zip(tokens, entries, strict=False))
+        given = (output.logprobs or ())[self._sent : self._sent + len(tokens)]
+        entries = [*given, *[NOTHING] * (len(tokens) - len(given))]
+        return tuple(_logprob(token, entry, self._top) for token, entry in zip(tokens, entries, strict=True))
 
 
 def _logprob(token: int, entry: Any, top: int) -> TokenLogprob:
