@@ -51,6 +51,13 @@ HTTP = "failed to connect to all addresses; last error: INTERNAL: ipv4:1.2.3.4:1
         ),
         (grpc.StatusCode.DEADLINE_EXCEEDED, "late", DeadlineError, "h:1: late"),
         (grpc.StatusCode.CANCELLED, None, ClientError, "cancelled"),
+        (
+            grpc.StatusCode.INTERNAL,
+            "Internal error from Core",
+            UnavailableError,
+            "h:1: the server went away. Type: trtkit serve RECIPE",
+        ),
+        (grpc.StatusCode.INTERNAL, "another one", ClientError, "another one"),
     ],
 )
 def test_failed_rpc(code: grpc.StatusCode, details: str | None, kind: type[ClientError], said: str) -> None:
