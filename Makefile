@@ -17,7 +17,7 @@ demo: .venv/.run ## Checkpoint to streamed tokens and a recorded sweep, end to e
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 test: .venv/.dev ## Run the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-oracle: .venv/.oracle ## Compare with transformers in FP32 (downloads torch)
 	.venv/oracle/bin/python -m pytest -m oracle
