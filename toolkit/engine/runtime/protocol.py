@@ -23,6 +23,11 @@ class SamplingParams:
     the logits of tokens seen in prompt or output; presence and frequency penalties subtract from the logits of tokens
     seen in the output. ``stop_token_ids`` come on top of the model's own end tokens; ``ignore_eos`` switches only the
     latter off. ``logprobs`` None sends none; 0 sends that of the chosen token; n > 0 adds the n most likely.
+    ``min_tokens`` holds back end and stop tokens until so many tokens are there.
+
+    The CPU runtime does just this. TensorRT-LLM departs from it in two ways that its adapter cannot mend:
+    ``min_tokens`` holds back only the first of several end tokens, so that another one, or a stop token, still ends a
+    request early; and presence and frequency penalties count the tokens of the prompt, too.
     """
 
     max_tokens: int = 16
