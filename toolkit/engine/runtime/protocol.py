@@ -97,9 +97,9 @@ class Event:
     """New tokens of one request; the last event carries ``finish_reason``.
 
     ``token_ids`` are the new tokens only. An end or stop token is part of them. ``stop_token_id`` names the token that
-    ended a ``stop``. ``time_ns`` is ``time.monotonic_ns()`` when the step that made the tokens ended. With the last
-    event come ``cached_tokens``, the prompt's tokens whose keys and values were there already (None: the runtime does
-    not say), and ``perf``.
+    ended a ``stop``. ``time_ns`` is ``time.monotonic_ns()`` when the step that made the tokens ended.
+    ``cached_tokens``, the prompt's tokens whose keys and values were there already, and ``perf`` are what is known so
+    far, None where the runtime does not say: the last event's are final, but a reader may leave before it.
     """
 
     token_ids: tuple[int, ...]
