@@ -221,7 +221,10 @@ def test_in_this_process(trtkit: Run, work: Path, root: Path, monkeypatch: pytes
         ((), "Give exactly one of --url and --local."),
         (("--url", "h:1", "--local", "r"), "Give exactly one of --url and --local."),
         (("--url", "h:1", "--set", "a=b"), "--set goes with --local RECIPE."),
-        (("--local", "tiny-gpt-oss/cpu", "--header", "a=b"), "TLS, headers, request ids and retries go with --url."),
+        (
+            ("--local", "tiny-gpt-oss/cpu", "--header", "a=b"),
+            "TLS, headers, keepalive, request ids and retries go with --url.",
+        ),
         (("--url", "h:1", "--concurrency", "0"), "'--concurrency'"),
     ],
 )
