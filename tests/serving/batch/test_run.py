@@ -80,7 +80,6 @@ def test_all_are_answered_in_order_with_bounded_concurrency(source: Path) -> Non
     model, seen = Model(), []
     summary = run(source, model, seen.append)
     assert counts(summary) == (8, 8, 0, 0, 24, 16)
-    assert summary.elapsed_s > 0
     assert model.most == 3
     assert [(record["line"], record["id"], record["text"]) for record in records(source)] == [
         (number, f"r{letter}", f"{letter.upper()}!") for number, letter in enumerate("abcdefgh", 1)
