@@ -6,7 +6,7 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.12-slim-bookworm
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 COPY . .
-RUN python3 -m venv /opt/trtkit && /opt/trtkit/bin/pip install --no-cache-dir ".[server]"
+RUN python3 -m venv /opt/trtkit && /opt/trtkit/bin/pip install --no-cache-dir ".[server,chat]"
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/trtkit /opt/trtkit

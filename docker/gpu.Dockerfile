@@ -21,12 +21,13 @@ RUN apt-get update \
     && useradd --uid 10001 --home-dir /cache --shell /bin/sh trtkit \
     && install -d -o 10001 -g 10001 /cache
 # The image's packages keep their versions: TensorRT-LLM was made with these. Only openai 1.107.3 goes, with which it
-# cannot be imported (toolkit/preflight/data/probes.yaml).
+# cannot be imported (toolkit/preflight/data/probes.yaml). TensorRT-LLM brings its own openai-harmony, which `chat` takes.
 COPY --from=wheel /wheels /wheels
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 RUN python3 -m pip freeze --all | grep -E '^[A-Za-z0-9._-]+==' | grep -v '^openai==1\.107\.3$' > /tmp/constraints.txt \
     && if python3 -m pip freeze | grep -q '^openai==1\.107\.3$'; then echo 'openai>1.107.3' > /tmp/also.txt; else : > /tmp/also.txt; fi \
-    && python3 -m pip install --no-cache-dir --constraint /tmp/constraints.txt --requirement /tmp/also.txt /wheels/*.whl \
+    && wheel=(/wheels/*.whl) \
+    && python3 -m pip install --no-cache-dir --constraint /tmp/constraints.txt --requirement /tmp/also.txt "${wheel[0]}[chat]" \
     && rm -r /wheels /tmp/constraints.txt /tmp/also.txt
 ENV HOME=/cache \
     HF_HOME=/cache/huggingface \

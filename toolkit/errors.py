@@ -16,6 +16,7 @@
     │   ├── UnsupportedError   the served model has no way to take what was asked for
     │   └── UnavailableError   nothing is serving there, or not now
     │       ├── ConnectError   no connection was made, so nothing was sent
+    │       ├── StoppingError  the server takes no more requests, but lets those that run end
     │       └── BusyError      the server's queue is full
     ├── BatchError             a batch's input or output file is not what it must be
     ├── ChatError              a conversation, a chat template or a vocabulary is not usable
@@ -101,6 +102,10 @@ class UnavailableError(ClientError):
 
 class ConnectError(UnavailableError):
     """No connection was made, so nothing was sent."""
+
+
+class StoppingError(UnavailableError):
+    """The server takes no more requests, but lets those that run end."""
 
 
 class BusyError(UnavailableError):

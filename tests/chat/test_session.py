@@ -107,3 +107,25 @@ def test_loading() -> None:
     assert session.conversation == loaded
     session.load(conversation_from({"messages": messages[2:]}, "test"))
     assert (session.system, session.conversation.tools, session.options.reasoning_effort) == ("", loaded.tools, "low")
+
+
+@pytest.mark.parametrize("loaded", [[], ["a"], ["a", "b"]])
+def test_a_failed_answer_leaves_what_was_loaded(loaded: list[str]) -> None:
+    session = Session(Words(), turns=[user("before")])
+    messages = [{"role": "system", "content": "s"}, *({"role": "user", "content": text} for text in loaded)]
+    session.load(conversation_from({"messages": messages}, "test"))
+    session.turns.append(user("c"))
+    session.retract()
+    assert [turn.content for turn in session.turns] == loaded
+    session.turns += [user("c"), Message(role="assistant", content="d"), user("e")]
+    session.retract()
+    assert [turn.content for turn in session.turns] == [*loaded, "c", "d"]
+
+
+def test_after_a_reset_nothing_counts_as_loaded() -> None:
+    session = Session(Words())
+    session.load(conversation_from({"messages": [{"role": "user", "content": "a"}]}, "test"))
+    session.turns.clear()
+    session.turns.append(user("b"))
+    session.retract()
+    assert session.turns == []

@@ -120,7 +120,7 @@ def test_old_turns_are_forgotten_aloud(chat: Run, engine: scripted.ScriptedEngin
         (("--message", "hi", "--chat-template", "nowhere.jinja"), b"", 1, "error: nowhere.jinja: cannot be read"),
         (("--message", "hi", "--tokenizer", "x"), b"", 2, "--tokenizer goes with --url alone"),
         (("--message", "\udcff"), b"", 2, "--message is not UTF-8 at character 0."),
-        (("--message", "hi", "--header", "a=b"), b"", 2, "TLS and headers go with --url."),
+        (("--message", "hi", "--header", "a=b"), b"", 2, "TLS, headers and keepalive go with --url."),
         (("--message", "hi", "--effort", "most"), b"", 2, "'most' is not one of"),
     ],
 )

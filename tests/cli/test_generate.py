@@ -50,7 +50,7 @@ def test_json_counts_tokens(trtkit: Run, built: tuple[str, ...]) -> None:
     assert len(completion["token_ids"]) == completion["output_tokens"] == 8
     assert completion["finish_reason"] == "length"
     assert WANTED.startswith(completion["text"])
-    assert completion["ttft_s"] > 0
+    assert 0 < completion["ttft_s"] < completion["total_s"]
 
 
 def test_a_stop_string_is_left_out(trtkit: Run, built: tuple[str, ...]) -> None:
@@ -132,6 +132,22 @@ def test_request_id_and_headers_go_along(trtkit: Run) -> None:
     assert (result.exit_code, result.stdout) == (0, "r1 for me=you\n")
 
 
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [((), set()), (("--keepalive", "600"), {("grpc.keepalive_time_ms", 600_000)})],
+)
+def test_keepalive(
+    trtkit: Run, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], options: set[tuple[str, int]]
+) -> None:
+    real, opened = grpc.aio.insecure_channel, []
+    monkeypatch.setattr(grpc.aio, "insecure_channel", lambda url, options: opened.append(options) or real(url, options))
+    with served(echo) as (url, _):
+        result = trtkit("generate", "x", "--url", url, *given)
+    assert (result.exit_code, result.stdout) == (0, " for None\n")
+    [of_channel] = opened
+    assert {option for option in of_channel if option[0] == "grpc.keepalive_time_ms"} == options
+
+
 def test_tls(trtkit: Run, tmp_path: Path) -> None:
     key, certificate = make_certificate(tmp_path)
     credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
@@ -158,9 +174,13 @@ def test_retries(trtkit: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--keepalive", "299"), "299.0 is not in the range 300<=x<=1000000.0"),
         (("--header", "a"), "--header 'a' has no '='; write NAME=VALUE."),
-        (("--local", "tiny-gpt-oss/cpu", "--tls"), "TLS, headers, request ids and retries go with --url."),
-        (("--local", "tiny-gpt-oss/cpu", "--request-id", "x"), "TLS, headers, request ids and retries go with --url."),
+        (("--local", "tiny-gpt-oss/cpu", "--tls"), "TLS, headers, keepalive, request ids and retries go with --url."),
+        (
+            ("--local", "tiny-gpt-oss/cpu", "--request-id", "x"),
+            "TLS, headers, keepalive, request ids and retries go with --url.",
+        ),
     ],
 )
 def test_usage_of_connection_options(trtkit: Run, arguments: tuple[str, ...], said: str) -> None:

@@ -4,10 +4,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from toolkit.chat import vocabulary
 from toolkit.deploy.deployment import CACHE, CACHE_ENV, PORTS, USER
 from toolkit.deploy.images import load_lock
 
@@ -76,6 +78,21 @@ def test_an_image_runs_as_the_manifests_say(dockerfile: Path) -> None:
         int(re.findall(rf"--{key}=(\d+)", check)[0]) for key in ("interval", "timeout", "retries")
     )
     assert retries * (interval + timeout) <= 30
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "extras"), [("cpu", {"server", "chat"}), ("gpu", {"chat"})], indirect=["dockerfile"]
+)
+def test_an_image_has_what_its_verbs_need(dockerfile: Path, extras: set[str], root: Path) -> None:
+    [named] = re.findall(r'pip install [^&]*"[^"]*\[([a-z,]+)\]"', words(dockerfile))
+    assert set(named.split(",")) == extras
+    known = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras <= known.keys()
+
+
+def test_harmonys_vocabulary_goes_where_a_container_may_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", CACHE_ENV["HOME"])
+    assert vocabulary.cache_folder(CACHE_ENV).is_relative_to(CACHE)
 
 
 def test_the_build_sees_what_the_wheel_is_made_of(root: Path) -> None:

@@ -13,7 +13,7 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.engine.runtime.protocol import Event, Request, SamplingParams, Stats
+from toolkit.engine.runtime.protocol import Event, PerfMetrics, Request, SamplingParams, Stats
 from toolkit.engine.text import MAX_STOP_LENGTH, MAX_STOPS, TextEvent, TextStream, Tokenizer, generate_text
 from toolkit.errors import CheckpointError, RequestError
 
@@ -257,6 +257,13 @@ def test_generate_text_cancels_at_a_stop_string() -> None:
         TextEvent("", tuple(b"OP two"), (), "stop", "STOP", 3, 12),
     ]
     assert engine.cancelled == ["r"]
+
+
+def test_the_last_text_has_what_the_engine_said_so_far() -> None:
+    perf = PerfMetrics(arrival_ns=1, first_scheduled_ns=2, first_token_ns=3)
+    events = [Event(tuple(text.encode()), 0, cached_tokens=32, perf=perf) for text in ("one ", "STOP", "two")]
+    given = [(event.cached_tokens, event.perf) for event in collect(ScriptedEngine(*events), ["STOP"])]
+    assert given == [(None, None), (32, perf)]
 
 
 def test_a_stop_string_in_the_last_event_needs_no_cancel() -> None:

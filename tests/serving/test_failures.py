@@ -3,7 +3,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from toolkit.errors import BusyError, ClientError, ConnectError, DeadlineError, UnavailableError
+from toolkit.errors import BusyError, ClientError, ConnectError, DeadlineError, StoppingError, UnavailableError
 from toolkit.serving.failures import error_from, error_from_text
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -70,7 +70,7 @@ def test_failed_rpc(code: grpc.StatusCode, details: str | None, kind: type[Clien
     [
         ("the queue is full: 3 requests are running or waiting", BusyError),
         ("Exceeds maximum queue size", BusyError),
-        ("Request for unknown model: 'm' has no available versions", UnavailableError),
+        ("Request for unknown model: 'm' has no available versions", StoppingError),
         ("Stub process 'm_0_0' is not healthy.", UnavailableError),
         ("input 'top_p' is 2.0\n  and must be less", ClientError),
     ],
@@ -79,5 +79,5 @@ def test_error_message_becomes_one_line_of_its_kind(said: str, kind: type[Client
     error = error_from_text(said)
     assert (type(error), error.what) == (kind, " ".join(said.split()))
     assert error.hint == (
-        "The server is stopping, or its model died: see its log" if kind is UnavailableError else None
+        "The server is stopping, or its model died: see its log" if kind in (StoppingError, UnavailableError) else None
     )

@@ -36,12 +36,14 @@ class Session:
     tools: tuple[Tool, ...] = ()
     options: Options = field(default_factory=Options)
     turns: list[Message] = field(default_factory=list)
+    _last_loaded: Message | None = field(default=None, init=False, repr=False)
 
     def load(self, conversation: Conversation) -> None:
         """Take another conversation's messages; and its tools and options, where it has any."""
         said = {role: [m.content for m in conversation.messages if m.role == role] for role in ("system", "developer")}
         self.system, self.developer = "\n\n".join(said["system"]), "\n\n".join(said["developer"])
         self.turns = list(conversation.turns)
+        self._last_loaded = self.turns[-1] if self.turns else None
         self.tools = conversation.tools or self.tools
         given = {key: value for key in Options.model_fields if (value := getattr(conversation, key)) is not None}
         self.options = self.options.model_copy(update=given)
@@ -92,8 +94,8 @@ class Session:
         return message
 
     def retract(self) -> None:
-        """Forget what was not answered: the messages since the assistant's last."""
-        while self.turns and self.turns[-1].role != "assistant":
+        """Forget what was not answered: the messages since the assistant's last, or since those that were loaded."""
+        while self.turns and self.turns[-1].role != "assistant" and self.turns[-1] is not self._last_loaded:
             self.turns.pop()
 
     def _least(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,13 @@ from toolkit.cli.common import echo_json, json_option, set_option, terminated_as
 
 if TYPE_CHECKING:
     from toolkit.chat import Chat
-    from toolkit.serving.batch import Conversing, Line, Progress, Scan, Summary
-    from toolkit.serving.client import Chunk, Deadlines, TritonClient
+    from toolkit.serving.batch import Conversing, Generate, Line, Probe, Progress, Scan, Summary
+    from toolkit.serving.client import Deadlines, TritonClient
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 RETRIES = 6
+PROBE_S = 30.0
+KEPT = "What is done is kept. Type the same command to go on"
 
 
 @click.command()
@@ -88,27 +90,41 @@ def command(
     async def run() -> Summary:
         tries = RETRIES if retries is None else retries
         with _progress() as show:
-            async with _asked(chosen, model, tries, connection, deadlines, scan) as (generate, identity):
-                return await run_batch(
-                    generate,
-                    source,
-                    scan,
-                    output,
-                    defaults=defaults,
-                    model=identity | of_template,
-                    conversing=conversing,
-                    concurrency=concurrency,
-                    retry_failed=retry_failed,
-                    on_progress=show,
-                )
+            async with _asked(chosen, model, tries, connection, deadlines, scan) as (generate, identity, probe):
+                with _kept():
+                    return await run_batch(
+                        generate,
+                        source,
+                        scan,
+                        output,
+                        defaults=defaults,
+                        model=identity | of_template,
+                        conversing=conversing,
+                        concurrency=concurrency,
+                        retry_failed=retry_failed,
+                        probe=probe,
+                        on_progress=show,
+                    )
 
     try:
         with terminated_as_interrupted():
             summary = asyncio.run(run())
     except KeyboardInterrupt:
-        click.echo("What is done is kept. Type the same command to go on", err=True)
+        click.echo(KEPT, err=True)
         raise
     _tell(summary, output, as_json)
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Say so where the model goes in the middle of the run."""
+    from toolkit.errors import EngineDeadError, UnavailableError
+
+    try:
+        yield
+    except (EngineDeadError, UnavailableError):
+        click.echo(KEPT, err=True)
+        raise
 
 
 def _tell(summary: Summary, output: Path, as_json: bool) -> None:
@@ -134,14 +150,15 @@ async def _asked(
     connection: dict[str, Any],
     deadlines: Deadlines,
     scan: Scan,
-) -> AsyncIterator[tuple[Callable[[Line], AsyncGenerator[Chunk, None]], dict[str, Any]]]:
-    """How a line is asked for, and whose the answers are."""
+) -> AsyncIterator[tuple[Generate, dict[str, Any], Probe | None]]:
+    """How a line is asked for, whose the answers are, and how a server is asked whether it still answers."""
     if chosen.url is not None:
         async with target.connect(chosen.url, model, retries=retries, connection=connection) as client:
             identity = await _served(client, scan)
             yield (
                 lambda line: client.generate(line.prompt, **_options(line, deadlines), request_id=str(line.id)),
                 identity,
+                lambda: client.probe(PROBE_S),
             )
         return
     from toolkit.serving.local import LocalModel
@@ -149,7 +166,7 @@ async def _asked(
     assert chosen.bundle is not None
     async with LocalModel.open(chosen.bundle) as local:
         identity = {"identity": chosen.bundle.manifest["identity"]}
-        yield lambda line: local.generate(line.prompt, **_options(line, deadlines)), identity
+        yield lambda line: local.generate(line.prompt, **_options(line, deadlines)), identity, None
 
 
 def _options(line: Line, deadlines: Deadlines) -> dict[str, Any]:

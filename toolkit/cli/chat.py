@@ -176,7 +176,7 @@ def _source(
     if url is not None:
         return target.connect(url, model, retries=0, connection=connection)
     if any(connection.values()):
-        raise click.UsageError("TLS and headers go with --url.")
+        raise click.UsageError("TLS, headers and keepalive go with --url.")
     from toolkit.serving.local import LocalModel
 
     assert bundle is not None

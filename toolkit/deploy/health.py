@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import time
-import urllib.request
 
 from toolkit.errors import ClientError, DeadlineError, UnavailableError
 from toolkit.serving.probe import probe
+from toolkit.serving.scrape import scrape
 
 # What only a running model moves: tokens, the KV cache in use, the runtime's iterations. Counters of cancelled or
 # refused requests would move in front of a dead one, too.
@@ -19,8 +18,6 @@ PROGRESS = re.compile(
     r"|trtkit_runtime_iter\{[^}]*\}) \S+$",
     re.MULTILINE,
 )
-METRICS_S = 1.0
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def check(url: str, model: str, *, timeout_s: float, metrics_url: str) -> str:
@@ -43,11 +40,7 @@ def check(url: str, model: str, *, timeout_s: float, metrics_url: str) -> str:
 
 def progress(metrics_url: str) -> list[str]:
     """The lines of the metrics that show progress; empty where nothing answers or there are none."""
-    try:
-        with _DIRECT.open(metrics_url, timeout=METRICS_S) as reply:
-            return PROGRESS.findall(reply.read().decode(errors="replace"))
-    except (OSError, http.client.HTTPException):
-        return []
+    return PROGRESS.findall(scrape(metrics_url))
 
 
 def _moves(metrics_url: str, before: list[str], end: float) -> bool:

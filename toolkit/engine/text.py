@@ -143,7 +143,8 @@ class TextEvent:
     """New text of one request and the tokens of the step behind it; counts are running totals.
 
     ``stop_reason`` is the stop string, or the end token's id, of a ``stop``. ``time_ns`` is the engine's time of the
-    newest token. ``cached_tokens`` and ``perf`` come with the engine's last event; a stop string does not wait for it.
+    newest token. ``cached_tokens`` and ``perf`` come with the last event: at a stop string they are what the engine has
+    said so far.
     """
 
     text: str
@@ -194,8 +195,8 @@ async def generate_text(
                 len(request.prompt_ids),
                 output_tokens,
                 event.time_ns,
-                event.cached_tokens,
-                event.perf,
+                None if reason is None else event.cached_tokens,
+                None if reason is None else event.perf,
             )
             if reason is not None:
                 return

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import grpc
 
-from toolkit.errors import BusyError, ClientError, ConnectError, DeadlineError, UnavailableError
+from toolkit.errors import BusyError, ClientError, ConnectError, DeadlineError, StoppingError, UnavailableError
 from toolkit.serving.tensors import QUEUE_FULL
 
 SERVE = "Type: trtkit serve RECIPE"
 # Triton's own words (2.51) for a full queue of its dynamic batcher, a request that waited there too long, a model that
 # is unloading or not loaded, and one whose process is dead
 _BUSY = (QUEUE_FULL, "Exceeds maximum queue size", "Request timeout expired")
-_GONE = ("has no available versions", "is not healthy")
+_STOPPING = "has no available versions"
+_DEAD = "is not healthy"
+_GONE_HINT = "The server is stopping, or its model died: see its log"
 _LOST = ("Socket closed", "Stream removed", "Connection reset", "Broken pipe", "GOAWAY", "Too many pings")
 # what grpc.aio says, with the code INTERNAL, when the connection went while a request was being written
 _CUT = "Internal error from Core"
@@ -47,8 +49,10 @@ def error_from_text(text: str) -> ClientError:
     line = one_line(text)
     if any(line.startswith(word) for word in _BUSY):
         return BusyError(line)
-    if any(word in line for word in _GONE):
-        return UnavailableError(line, hint="The server is stopping, or its model died: see its log")
+    if _STOPPING in line:
+        return StoppingError(line, hint=_GONE_HINT)
+    if _DEAD in line:
+        return UnavailableError(line, hint=_GONE_HINT)
     return ClientError(line)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
+from toolkit.engine.runtime.protocol import PerfMetrics
 from toolkit.engine.text import TextEvent
 from toolkit.errors import RequestError
 from toolkit.serving.inputs import Inputs, parse
@@ -70,3 +71,14 @@ def first_token_ns(event: TextEvent, arrived_ns: int) -> int | None:
     if perf is None or perf.arrival_ns is None or perf.first_token_ns is None:
         return None
     return arrived_ns + perf.first_token_ns - perf.arrival_ns
+
+
+def measured(last: TextEvent, job: Job) -> TextEvent:
+    """The last event with what was seen here, where the runtime has no times of the first and the last token.
+
+    That is also where a stop string ended the request before the runtime did.
+    """
+    perf = last.perf or PerfMetrics(arrival_ns=job.arrived_ns)
+    if perf.first_token_ns is None or perf.last_token_ns is None:
+        perf = replace(perf, first_token_ns=job.first_token_ns, last_token_ns=last.time_ns)
+    return replace(last, perf=perf)

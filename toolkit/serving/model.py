@@ -14,17 +14,16 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from toolkit.engine.bundle import Bundle
-from toolkit.engine.runtime.protocol import Engine, PerfMetrics, Request
+from toolkit.engine.runtime.protocol import Engine, Request
 from toolkit.engine.text import TextEvent, Tokenizer, generate_text
 from toolkit.errors import EngineDeadError, EngineError, RequestError, TrtkitError
 from toolkit.serving.coalescer import Coalescer
 from toolkit.serving.inputs import Inputs
-from toolkit.serving.job import Job, first_token_ns, receive
+from toolkit.serving.job import Job, first_token_ns, measured, receive
 from toolkit.serving.metrics import Metrics, Outcome
 from toolkit.serving.reply import Reply
 from toolkit.serving.responder import CancelledError, QueueFullError, Responder, one_line
@@ -157,8 +156,7 @@ class ServedModel:
             last = await self._stream(job)
             if last.finish_reason == "cancelled":
                 raise job.failure or CancelledError("the client cancelled the request")
-            if last.perf is None:
-                last = replace(last, perf=PerfMetrics(job.arrived_ns, None, job.first_token_ns, last.time_ns))
+            last = measured(last, job)
             outputs = job.reply.take_last(last)
         except Exception as error:
             self._finish(job, _outcome(error))

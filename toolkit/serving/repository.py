@@ -60,13 +60,7 @@ def render(
         "toolkit_path": str(PACKAGE.absolute().parent),
     }
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            _write(fresh, model_name, values)
-            _replace(folder, fresh)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+        _place(folder, model_name, values)
     except OSError as error:
         raise ServerError(f"cannot write the model repository: {error.strerror}", where=str(folder)) from error
     return folder
@@ -76,6 +70,16 @@ def render_for(recipe: Recipe, bundle: Bundle) -> Path:
     """``render`` as the recipe's serve section says."""
     serve = recipe.serve
     return render(bundle, serve.repository, model_name=serve.model_name, max_queue_size=serve.max_queue_size)
+
+
+def _place(folder: Path, model_name: str, values: dict[str, str]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _write(fresh, model_name, values)
+        _replace(folder, fresh)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 class Lease:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
-import math
 import os
 import shutil
 import signal
 import tempfile
 import time
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,24 +16,16 @@ from toolkit.engine.bundle import Bundle
 from toolkit.errors import ClientError, ServerError
 from toolkit.recipe import Recipe
 from toolkit.serving import log, ports, triton
+from toolkit.serving.command import command_line
 from toolkit.serving.guard import Guard
 from toolkit.serving.probe import probe
 from toolkit.serving.process import POLL_S, Group
 from toolkit.serving.repository import Lease, render_for
+from toolkit.serving.scrape import scrape
 
 ATTEMPTS = 3
 GRACE_S = 10.0
-EXIT_S = 30
-"""Triton's own limit on how long it waits for running streams; this is its default."""
-
 SHM = Path("/dev/shm")
-
-# With its defaults the server ends a stream that is silent for three keepalive pings of any client.
-KEEPALIVE = (
-    "--grpc-http2-min-recv-ping-interval-without-data=1000",
-    "--grpc-http2-max-ping-strikes=0",
-    "--grpc-keepalive-permit-without-calls=1",
-)
 
 
 class Server:
@@ -131,7 +120,7 @@ class Server:
         group: Group | None = None
         try:
             log_path.unlink(missing_ok=True)
-            argv = [*_argv(installed, repository, host, chosen, work, grace_s), *options]
+            argv = [*command_line(installed, repository, host, chosen, work, grace_s), *options]
             group = Group(argv, cwd=work, env=installed.environment(os.environ), log=log_path)
             guard = Guard(group.pid, (work, SHM / work.name))
         except BaseException:
@@ -207,7 +196,7 @@ class Server:
 
     def _await_ready(self, deadline: float) -> None:
         # the metrics endpoint comes last: once it answers, none of the ports was taken
-        while not _answers(self.metrics_url):
+        while "nv_" not in scrape(self.metrics_url):
             self._check_alive()
             if time.monotonic() > deadline:
                 what = ": ".join(filter(None, ("Triton was not ready in time", self._reason())))
@@ -254,34 +243,5 @@ def serve_bundle(recipe: Recipe, bundle: Bundle, *, timeout_s: float = 600.0, op
     )
 
 
-def _argv(
-    installed: triton.Triton, repository: Path, host: str, chosen: Mapping[str, int], work: Path, grace_s: float
-) -> list[str]:
-    return [
-        str(installed.binary),
-        f"--model-repository={repository.absolute()}",
-        f"--backend-directory={installed.stage_backends(work / 'backends')}",
-        f"--backend-config=python,shm-region-prefix-name={work.name}",
-        "--disable-auto-complete-config",
-        "--allow-gpu-metrics=false",
-        f"--exit-timeout-secs={max(EXIT_S, math.ceil(grace_s))}",
-        *(f"--{name}-address={host}" for name in chosen),
-        *(f"--{name}-port={port}" for name, port in chosen.items()),
-        *KEEPALIVE,
-    ]
-
-
 def _ended(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-
-
-# the server is on this machine, whatever proxy the environment names
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def _answers(metrics_url: str) -> bool:
-    try:
-        with _DIRECT.open(metrics_url, timeout=1) as reply:
-            return b"nv_" in reply.read()
-    except (OSError, http.client.HTTPException):
-        return False

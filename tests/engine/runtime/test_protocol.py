@@ -6,7 +6,7 @@ import asyncio
 import gc
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.fakes import trtllm
 from toolkit.engine.runtime import open_engine
 from toolkit.engine.runtime.cpu import CpuEngine
 from toolkit.engine.runtime.protocol import Engine, Event, Request, SamplingParams
-from toolkit.engine.text import Tokenizer, generate_text
+from toolkit.engine.text import TextEvent, Tokenizer, generate_text
 from toolkit.errors import EngineError, RequestError
 
 CONTEXT = 64
@@ -98,6 +98,32 @@ def test_a_stop_token_is_part_of_the_answer_and_is_named(engine: Engine) -> None
     events = events_of(engine, ask(max_tokens=8, stop_token_ids=(stop,)))
     assert tokens_of(events) == tokens[: tokens.index(stop) + 1]
     assert (events[-1].finish_reason, events[-1].stop_token_id) == ("stop", stop)
+
+
+class Letters(Tokenizer):
+    """Token n is the character n + 256."""
+
+    def __init__(self) -> None:
+        pass
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return "".join(chr(256 + token) for token in ids)
+
+
+def test_a_stop_string_loses_nothing_that_is_known(engine: Engine, request: pytest.FixtureRequest) -> None:
+    tokens = tokens_of(events_of(engine, ask(max_tokens=8)))
+
+    async def run() -> TextEvent:
+        stop = Letters().decode(tokens[2:4])
+        return [event async for event in generate_text(engine, Letters(), ask(max_tokens=8), [stop])][-1]
+
+    last = asyncio.run(run())
+    assert (last.finish_reason, last.output_tokens) == ("stop", 4)
+    assert last.cached_tokens == (None if "1.1.0" in request.node.name else 0)
+    assert last.perf is not None
+    assert last.perf.arrival_ns is not None
+    assert last.perf.first_scheduled_ns is not None
+    assert last.perf.arrival_ns <= last.perf.first_scheduled_ns
 
 
 @pytest.mark.parametrize("asked", [None, 0, 3])

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from toolkit.engine.runtime.protocol import TokenLogprob
-from toolkit.errors import BatchError, BusyError, ConnectError, DeadlineError, EngineDeadError, TrtkitError
+from toolkit.errors import (
+    BatchError,
+    BusyError,
+    ClientError,
+    ConnectError,
+    DeadlineError,
+    EngineDeadError,
+    StoppingError,
+    TrtkitError,
+    UnavailableError,
+)
 from toolkit.serving.batch import Defaults, Line, Progress, Summary, run_batch, scan_lines
 from toolkit.serving.wire import Chunk
 
@@ -70,7 +80,6 @@ def test_all_are_answered_in_order_with_bounded_concurrency(source: Path) -> Non
     model, seen = Model(), []
     summary = run(source, model, seen.append)
     assert counts(summary) == (8, 8, 0, 0, 24, 16)
-    assert summary.elapsed_s > 0
     assert model.most == 3
     assert [(record["line"], record["id"], record["text"]) for record in records(source)] == [
         (number, f"r{letter}", f"{letter.upper()}!") for number, letter in enumerate("abcdefgh", 1)
@@ -133,6 +142,63 @@ def test_a_model_that_is_gone_stops_the_run_and_the_next_goes_on(source: Path, g
     assert (summary.ok, summary.failed) == (8, 0)
     assert summary.before + len(again.asked) == 8
     assert summary.before > 0
+
+
+def test_while_a_server_stops_what_runs_is_let_end(source: Path) -> None:
+    # c ends first, as the others of the first three take longer
+    model = Model({"c": StoppingError("no available versions")})
+    with pytest.raises(StoppingError, match="no available versions"):
+        run(source, model)
+    assert (model.now, sorted(model.asked)) == (0, ["ra", "rb", "rc"])
+    again = Model()
+    assert counts(run(source, again))[:4] == (8, 8, 0, 2)
+    assert sorted(again.asked) == ["rc", "rd", "re", "rf", "rg", "rh"]
+
+
+LATE = DeadlineError("the idle deadline of 1 s passed")
+
+
+class Probe:
+    """Raises what it is told to; notes how often it was asked."""
+
+    def __init__(self, error: TrtkitError | None) -> None:
+        self.error = error
+        self.asked = 0
+
+    async def __call__(self) -> None:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [DeadlineError("the total deadline of 30 s passed"), ConnectError("nobody")])
+@pytest.mark.parametrize("concurrency", [1, 3, 8])
+def test_a_model_that_only_seems_to_be_there_stops_the_run(source: Path, error: TrtkitError, concurrency: int) -> None:
+    probe, model = Probe(error), Model(dict.fromkeys("abcdefgh", LATE))
+    with pytest.raises(UnavailableError) as caught:
+        run(source, model, probe=probe, concurrency=concurrency)
+    assert caught.value.what == (
+        f"4 lines in a row had no answer in time, and a request for one token has none: {error.what}"
+    )
+    assert caught.value.hint is not None
+    assert "--retry-failed" in caught.value.hint
+    assert (probe.asked, model.now) == (1, 0)
+    assert counts(run(source, Model(), retry_failed=True))[:4] == (8, 8, 0, 0)
+
+
+@pytest.mark.parametrize("error", [None, BusyError("the queue is full"), ClientError("takes no token ids")])
+def test_a_model_that_is_only_slow_is_asked_on(source: Path, error: TrtkitError | None) -> None:
+    probe = Probe(error)
+    assert counts(run(source, Model(dict.fromkeys("abcdefgh", LATE)), probe=probe, concurrency=1))[:3] == (8, 0, 8)
+    assert probe.asked == 2
+
+
+def test_late_lines_that_are_not_in_a_row_are_no_reason_to_probe(source: Path) -> None:
+    errors = {**dict.fromkeys("abcefg", LATE), "d": BusyError("the queue is full")}
+    probe = Probe(ConnectError("nobody"))
+    assert counts(run(source, Model(errors), probe=probe, concurrency=1))[:3] == (8, 1, 7)
+    assert probe.asked == 0
 
 
 def test_an_interrupt_keeps_what_is_done(source: Path) -> None:

@@ -19,6 +19,7 @@ from toolkit.errors import (
     ClientError,
     ConnectError,
     DeadlineError,
+    StoppingError,
     TrtkitError,
     UnavailableError,
     UnsupportedError,
@@ -133,7 +134,7 @@ def test_nothing_is_tried_again_after_a_chunk() -> None:
 
 @pytest.mark.parametrize("said", ["the prompt is empty", "Request for unknown model: 'm' has no available versions"])
 def test_other_errors_are_not_tried_again(said: str) -> None:
-    kind = UnavailableError if "available" in said else ClientError
+    kind = StoppingError if "available" in said else ClientError
     told, seen = fails(kind, answering(error(said)), retry=AT_ONCE)
     assert (told.partition(". The server is stopping")[0], len(seen.requests)) == (said, 1)
 

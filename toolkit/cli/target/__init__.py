@@ -62,6 +62,13 @@ CONNECTION_OPTIONS: tuple[Decorator, ...] = (
     click.option("--tls-key", metavar="FILE", type=FILE, help="The client's key (PEM); means --tls."),
     click.option("--tls-cert", metavar="FILE", type=FILE, help="The client's certificate (PEM)."),
     click.option("--header", "headers", metavar="NAME=VALUE", multiple=True, help="Send this header; repeatable."),
+    click.option(
+        "--keepalive",
+        "keepalive_s",
+        metavar="SECONDS",
+        type=Seconds(min=300, max=1e6),
+        help="Ping so often, 300 or more: for a NAT that drops silent connections.",
+    ),
 )
 
 
@@ -95,7 +102,7 @@ def choose(url: str | None, recipe_path: Path | None, overrides: tuple[str, ...]
     if recipe_path is None:
         return Target(url, None)
     if any(connection.values()):
-        raise click.UsageError("TLS, headers, request ids and retries go with --url.")
+        raise click.UsageError("TLS, headers, keepalive, request ids and retries go with --url.")
     from toolkit.engine.bundle import Bundle
 
     return Target(None, Bundle.open_for(load_recipe(recipe_path, overrides)))
@@ -108,7 +115,8 @@ def connect(url: str, model: str, *, retries: int, connection: dict[str, Any]) -
     files = (connection["tls_root"], connection["tls_key"], connection["tls_cert"])
     tls = Tls.read(*files) if connection["tls"] or any(files) else None
     headers = dict(_header(text) for text in connection["headers"])
-    return TritonClient(url, model=model, tls=tls, headers=headers, retry=Retry(attempts=1 + retries))
+    retry = Retry(attempts=1 + retries)
+    return TritonClient(url, model=model, tls=tls, headers=headers, retry=retry, keepalive_s=connection["keepalive_s"])
 
 
 def deadlines(given: dict[str, Any]) -> Deadlines:
@@ -120,7 +128,7 @@ def deadlines(given: dict[str, Any]) -> Deadlines:
 
 def taken(given: dict[str, Any]) -> dict[str, Any]:
     """The values of ``CONNECTION_OPTIONS``, taken out of ``given``."""
-    return {name: given.pop(name) for name in ("tls", "tls_root", "tls_key", "tls_cert", "headers")}
+    return {name: given.pop(name) for name in ("tls", "tls_root", "tls_key", "tls_cert", "headers", "keepalive_s")}
 
 
 def check_utf8(name: str, text: str) -> None:

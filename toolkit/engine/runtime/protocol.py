@@ -23,6 +23,11 @@ class SamplingParams:
     the logits of tokens seen in prompt or output; presence and frequency penalties subtract from the logits of tokens
     seen in the output. ``stop_token_ids`` come on top of the model's own end tokens; ``ignore_eos`` switches only the
     latter off. ``logprobs`` None sends none; 0 sends that of the chosen token; n > 0 adds the n most likely.
+    ``min_tokens`` holds back end and stop tokens until so many tokens are there.
+
+    The CPU runtime does just this. TensorRT-LLM departs from it in two ways that its adapter cannot mend:
+    ``min_tokens`` holds back only the first of several end tokens, so that another one, or a stop token, still ends a
+    request early; and presence and frequency penalties count the tokens of the prompt, too.
     """
 
     max_tokens: int = 16
@@ -92,9 +97,9 @@ class Event:
     """New tokens of one request; the last event carries ``finish_reason``.
 
     ``token_ids`` are the new tokens only. An end or stop token is part of them. ``stop_token_id`` names the token that
-    ended a ``stop``. ``time_ns`` is ``time.monotonic_ns()`` when the step that made the tokens ended. With the last
-    event come ``cached_tokens``, the prompt's tokens whose keys and values were there already (None: the runtime does
-    not say), and ``perf``.
+    ended a ``stop``. ``time_ns`` is ``time.monotonic_ns()`` when the step that made the tokens ended.
+    ``cached_tokens``, the prompt's tokens whose keys and values were there already, and ``perf`` are what is known so
+    far, None where the runtime does not say: the last event's are final, but a reader may leave before it.
     """
 
     token_ids: tuple[int, ...]

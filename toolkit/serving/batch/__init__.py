@@ -4,12 +4,14 @@
 """
 
 from toolkit.serving.batch.lines import Conversing, Defaults, Line, Scan, read_lines, scan_lines
-from toolkit.serving.batch.run import Progress, Summary, run_batch
+from toolkit.serving.batch.run import Generate, Probe, Progress, Summary, run_batch
 
 __all__ = [
     "Conversing",
     "Defaults",
+    "Generate",
     "Line",
+    "Probe",
     "Progress",
     "Scan",
     "Summary",

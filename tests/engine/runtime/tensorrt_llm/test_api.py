@@ -37,16 +37,24 @@ def test_a_package_with_less_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     ("files", "ignored"),
     [
-        ({"sampling_utils.py": "temperature: float\nmin_p_decay"}, set(api.OPTIONAL)),
+        ({"sampling_utils.py": "x.temperature\nx.min_p_decay"}, set(api.OPTIONAL)),
         (
-            {"sampler.py": "x.repetition_penalty", "sampling_utils.py": "min_p: float"},
+            {"sampler.py": "x.repetition_penalty", "sampling_utils.py": "take(min_p=0.5)"},
             {"presence_penalty", "frequency_penalty"},
         ),
-        ({"sampler/penalties.py": " ".join(api.OPTIONAL)}, set()),
+        (
+            {"sampler.py": "for x in y: x.frequency_penalty = getattr(y, 'presence_penalty', 0)"},
+            {"min_p", "repetition_penalty"},
+        ),
+        ({"sampler/penalties.py": "\n".join(f"x.{name}" for name in api.OPTIONAL)}, set()),
+        ({"sampler.py": f'"""Has no {" and no ".join(api.OPTIONAL)}."""'}, set(api.OPTIONAL)),
+        ({"sampler.py": f"pass  # x.{', x.'.join(api.OPTIONAL)}: later"}, set(api.OPTIONAL)),
+        ({"sampler.py": "raise ValueError('min_p')\nclass Config:\n    min_p: float"}, set(api.OPTIONAL)),
+        ({"sampler.py": "x.min_p (", "sampling_utils.py": "x.min_p"}, set(api.OPTIONAL) - {"min_p"}),
         ({"scheduler.py": "nothing of it"}, set()),
     ],
 )
-def test_parameters_that_the_samplers_sources_never_name(
+def test_parameters_that_the_samplers_sources_never_use(
     tmp_path: Path, files: dict[str, str], ignored: set[str]
 ) -> None:
     for name, text in files.items():

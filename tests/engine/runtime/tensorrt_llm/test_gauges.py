@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from toolkit.engine.runtime.tensorrt_llm.gauges import Gauges, Report
+from toolkit.engine.runtime.tensorrt_llm.gauges import Gauges, Report, pause_s
 
 
 def test_a_report() -> None:
@@ -115,17 +115,26 @@ def test_nothing_is_read_before_there_is_a_request() -> None:
     assert runtime.asked == 0
 
 
-def test_statistics_that_fail_are_given_up() -> None:
+def test_statistics_that_fail_are_asked_for_again_and_said_once() -> None:
     runtime = Runtime(RuntimeError("not\nhere"))
     said: list[str] = []
 
-    async def run() -> Report:
+    async def run() -> int:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda loop, context: said.append(context["message"]))
         gauges = Gauges(runtime, 0.001, loop, lambda: True)
-        await until(lambda: bool(said))
+        await until(lambda: runtime.asked >= 3)
+        assert (said, gauges.report) == (["TensorRT-LLM gives no statistics: not"], Report())
+        runtime.error = ValueError("nor here")
+        await until(lambda: len(said) == 2)
+        runtime.error = None
+        await until(lambda: gauges.report != Report())
         await asyncio.to_thread(gauges.stop, 20)
-        return gauges.report
+        return gauges.report.steps
 
-    assert asyncio.run(run()) == Report()
-    assert (said, runtime.asked) == (["TensorRT-LLM gives no statistics: not"], 1)
+    assert asyncio.run(run()) >= 1
+    assert said == ["TensorRT-LLM gives no statistics: not", "TensorRT-LLM gives no statistics: nor here"]
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    assert [pause_s(0.5, failures) for failures in (0, 1, 2, 5, 6, 7, 10**9)] == [0.5, 1, 2, 16, 32, 32, 32]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ from toolkit.engine.bundle import Bundle
 from toolkit.engine.runtime import open_engine
 from toolkit.engine.runtime.protocol import Request, SamplingParams
 from toolkit.engine.runtime.tensorrt_llm import api
-from toolkit.errors import BundleError, EngineError, RequestError, TrtkitError
+from toolkit.errors import BundleError, CheckpointError, EngineError, RequestError, TrtkitError
 
 
 def refusal(bundle: Bundle) -> TrtkitError:
@@ -114,6 +115,19 @@ def test_damaged_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text
     assert isinstance(error, BundleError)
     assert error.where == str(tmp_path / "bundle" / "llm_args.yaml")
     assert what in error.what
+
+
+@pytest.mark.parametrize("size", ["many", True, 0, 1.5])
+def test_a_vocabulary_without_a_size_starts_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: Any) -> None:
+    trtllm.install(monkeypatch)
+    import tensorrt_llm
+
+    before = len(tensorrt_llm.LLM.made)
+    error = refusal(trtllm.write_bundle(tmp_path / "bundle", config=json.dumps({"vocab_size": size})))
+    assert isinstance(error, CheckpointError)
+    assert error.what == f"vocab_size is {size!r}, not a number of tokens"
+    assert error.where == str(tmp_path / "bundle" / "checkpoint" / "config.json")
+    assert len(tensorrt_llm.LLM.made) == before
 
 
 def test_a_compiled_engine_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

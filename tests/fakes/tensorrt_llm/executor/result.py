@@ -96,6 +96,10 @@ class GenerationResult:
         wanted = params.logprobs is not None if __version__.startswith("1.3") else bool(params.logprobs)
         if wanted:
             output.logprobs += [_logprob(token, params.logprobs) for token in tokens]
+        if not __version__.startswith("1.1"):
+            self.cached_tokens = len(self.prompt) // 32 * 32
+        if params.return_perf_metrics:
+            output.request_perf_metrics = _perf_metrics(ended=reason is not None)
         if reason is None:
             return
         self._done = True
@@ -104,10 +108,6 @@ class GenerationResult:
             output.stop_reason = output.token_ids[-1]
             if not params.include_stop_str_in_output:
                 output.token_ids = output.token_ids[:-1]
-        if not __version__.startswith("1.1"):
-            self.cached_tokens = len(self.prompt) // 32 * 32
-        if params.return_perf_metrics:
-            output.request_perf_metrics = _perf_metrics()
 
 
 def _logprob(token: int, top: int) -> Any:
@@ -116,9 +116,11 @@ def _logprob(token: int, top: int) -> Any:
     return {token + rank: Logprob(-0.5 - rank, rank + 1) for rank in range(max(1, top))}
 
 
-def _perf_metrics() -> Any:
+def _perf_metrics(*, ended: bool) -> Any:
     names = ("arrival_time", "first_scheduled_time", "first_token_time", "last_token_time")
     times = {name: timedelta(seconds=5, milliseconds=n) for n, name in enumerate(names)}
+    if not ended:
+        times["last_token_time"] = timedelta(0)
     blocks = {"num_total_allocated_blocks": 3, "num_new_allocated_blocks": 2, "num_reused_blocks": 1}
     return SimpleNamespace(
         timing_metrics=SimpleNamespace(**times),

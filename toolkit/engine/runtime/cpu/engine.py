@@ -207,8 +207,6 @@ def _event(outcome: Outcome, now: int) -> Event:
     sequence, logprobs = outcome.sequence, () if outcome.logprob is None else (outcome.logprob,)
     if sequence.first_token_ns is None:
         sequence.first_token_ns = now
-    if outcome.finish_reason is None:
-        return Event((outcome.token,), now, logprobs)
     return Event(
         (outcome.token,),
         now,

@@ -6,14 +6,15 @@ own Triton model reads its file (model.py @044a90d2).
 
 A sampler takes its parameters out of a request one by one and ignores the others in silence: the Torch sampler of 1.2
 knows temperature, top-k and top-p (``UtilsSamplingParams``), that of 1.4 min-p and penalties too (features/sampling.md
-@05ce57bc). So its sources are searched for the names, and a request that asks for one that they lack is refused.
+@05ce57bc). So its sources are searched for uses of the names (``sampling_config.min_p``), and a request that asks for
+one that they do not use is refused.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,29 @@ def load() -> Api:
 
 
 def ignored_by_sampler(package: Path) -> frozenset[str]:
-    """The parameters of ``OPTIONAL`` that the Torch sampler's sources never name; empty where there are no sources."""
-    texts = [path.read_text(errors="replace") for pattern in SAMPLERS for path in package.glob(pattern)]
-    if not texts:
+    """The parameters of ``OPTIONAL`` that the Torch sampler's sources never use; empty where there are no sources."""
+    paths = [path for pattern in SAMPLERS for path in package.glob(pattern)]
+    if not paths:
         return frozenset()
-    return frozenset(name for name in OPTIONAL if not any(re.search(rf"\b{name}\b", text) for text in texts))
+    return frozenset(OPTIONAL) - {name for path in paths for name in _used(path)}
+
+
+def _used(path: Path) -> Iterator[str]:
+    """Names that the code reads or writes as an attribute, passes as a keyword or gives to ``getattr``.
+
+    Comments, texts and annotations are no uses; what is no Python has none.
+    """
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.keyword) and node.arg is not None:
+            yield node.arg
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+            yield from (one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str))
 
 
 def _import() -> Any:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 from toolkit.checkpoint.source import read_json
@@ -30,7 +31,7 @@ from toolkit.engine.runtime.tensorrt_llm.requests import ANY_TOKEN, Job
 from toolkit.engine.runtime.tensorrt_llm.sampling import sampling_kwargs
 from toolkit.engine.runtime.tensorrt_llm.start import find, start
 from toolkit.engine.runtime.tensorrt_llm.words import failed, one_line, refused
-from toolkit.errors import EngineDeadError, EngineError, RequestError
+from toolkit.errors import CheckpointError, EngineDeadError, EngineError, RequestError
 
 WATCH_S = 0.5
 STATS_S = 1.0
@@ -80,17 +81,18 @@ class TrtllmEngine:
         """Start the runtime on the bundle, which takes minutes for a large model.
 
         Raises EngineError with one line for a TensorRT-LLM that is missing, broken, of another release or does not
-        start, and on every rank but the first once that has ended.
+        start, and on every rank but the first once that has ended; CheckpointError for a checkpoint whose end tokens
+        or vocabulary size are none, before anything starts.
         """
         api, args = find(bundle), read_args(bundle)
         eos_ids = read_eos_ids(bundle.checkpoint_dir)
-        vocab_size = read_json(bundle.checkpoint_dir / "config.json").get("vocab_size")
+        vocab_size = _vocab_size(bundle.checkpoint_dir / "config.json")
         limits, parallel = bundle.recipe.engine, bundle.recipe.target.parallel
         return cls(
             start(bundle, args, api),
             api.sampling_params,
             eos_ids,
-            vocab_size=int(vocab_size or ANY_TOKEN),
+            vocab_size=vocab_size,
             # with attention data parallelism every rank has a batch of its own
             slots=limits.max_batch_size * (parallel.tp if parallel.attention_dp else 1),
             max_seq_len=limits.max_seq_len,
@@ -235,3 +237,12 @@ class TrtllmEngine:
 
     def _log(self, message: str) -> None:
         self._loop.call_exception_handler({"message": message})
+
+
+def _vocab_size(config: Path) -> int:
+    size = read_json(config).get("vocab_size")
+    if size is None:
+        return ANY_TOKEN
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise CheckpointError(f"vocab_size is {size!r}, not a number of tokens", where=str(config))
+    return size

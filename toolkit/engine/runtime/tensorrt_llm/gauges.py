@@ -13,11 +13,14 @@ import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from toolkit.engine.runtime.tensorrt_llm.words import one_line
+
+LONGEST_PAUSE = 64
+"""At most so many periods lie between two readings, however often reading has failed."""
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
@@ -54,8 +57,16 @@ def _numbers(stats: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float
             yield key, float(value)
 
 
+def pause_s(every_s: float, failures: int) -> float:
+    """Seconds until the next reading after so many failed ones in a row: twice as long with each."""
+    return every_s * float(min(LONGEST_PAUSE, 2 ** min(failures, 32)))
+
+
 class Gauges:
     """The newest report, read in a thread once in ``every_s`` seconds while ``asked`` says that there is one.
+
+    A reading that fails is tried again after ``pause_s``; the event loop's exception handler is told the first time,
+    and when the reason changes.
 
     ``loop`` is the one that requests are made on, to which upstream's iterator belongs. The call that gives the
     iterator does not: since 1.2 it fetches the statistics from the worker, and blocks meanwhile.
@@ -80,15 +91,19 @@ class Gauges:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._every_s):
+        failures, said = 0, ""
+        while not self._stopped.wait(pause_s(self._every_s, failures)):
             try:
                 if self._asked():
                     self._read()
-            except CancelledError:
-                return
+                    failures = 0
             except Exception as error:  # of any kind: gauges must not end what they watch
-                self._loop.call_exception_handler({"message": f"TensorRT-LLM gives no statistics: {one_line(error)}"})
-                return
+                if self._stopped.is_set():
+                    return
+                failures += 1
+                if (reason := one_line(error)) != said:
+                    said = reason
+                    self._loop.call_exception_handler({"message": f"TensorRT-LLM gives no statistics: {reason}"})
 
     def _read(self) -> None:
         results = self._llm.get_stats_async(timeout=self._every_s / 10)

@@ -4,7 +4,8 @@
 speculative decoding). A log probability is a dict token → ``Logprob(logprob, rank)``, or a float where the sampler
 gives only the chosen token's (``TokenLogprobs | List[float]``, result.py of 1.2). A finish by ``end_id`` has no
 ``stop_reason``; one by a stop token names it. Times in ``request_perf_metrics`` are timedeltas of the steady clock,
-which is ``time.monotonic`` on Linux, and 0 while unknown. ``cached_tokens`` is there since 1.2.
+which is ``time.monotonic`` on Linux, and 0 while unknown. ``cached_tokens`` is there since 1.2. Both come with every
+response (``LlmRequest::createResult``, llmRequest.cpp).
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ class Deltas:
         tokens = tuple(output.token_ids[self._sent :])
         logprobs = self._logprobs(output, tokens)
         self._sent += len(tokens)
+        cached = getattr(result, "cached_tokens", None)
+        perf = perf_metrics(getattr(output, "request_perf_metrics", None))
         if not result.finished:
-            return Event(tokens, time_ns, logprobs) if tokens else None
+            return Event(tokens, time_ns, logprobs, cached_tokens=cached, perf=perf) if tokens else None
         reason = REASONS.get(output.finish_reason or "")
         if reason is None:
             raise EngineError(f"TensorRT-LLM ended the request with {one_line(str(output.finish_reason))!r}")
@@ -47,8 +50,8 @@ class Deltas:
             logprobs,
             reason,
             self._stop_token(output) if reason == "stop" else None,
-            getattr(result, "cached_tokens", None),
-            perf_metrics(getattr(output, "request_perf_metrics", None)),
+            cached,
+            perf,
         )
 
     def _stop_token(self, output: Any) -> int | None:
