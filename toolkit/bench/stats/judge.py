@@ -1,6 +1,7 @@
 """From a test to a verdict. A cell is
 
-- *regressed* or *improved* when q ≤ alpha (Benjamini–Hochberg over the cells) and its change exceeds the threshold;
+- *regressed* or *improved* when its change exceeds the threshold, its interval at 1 − alpha excludes 0, and q ≤ fdr
+  (Benjamini–Hochberg over the cells);
 - *within noise* when a change as large as the threshold is excluded: both one-sided t tests against it pass at alpha;
 - *inconclusive* otherwise, with the repeats that would be enough;
 - *not comparable* when there is nothing to test with, or something else than declared differs, too.
@@ -32,9 +33,10 @@ def judge(results: Sequence[CellResult], metric: Metric, prior: Prior, options: 
 
 def _verdict(result: CellResult, metric: Metric, prior: Prior, options: Options) -> CellResult:
     assert result.ratio is not None
+    assert result.p is not None
     assert result.q is not None
     effect, limit = math.log(result.ratio), metric.log_threshold
-    if result.q <= options.alpha and abs(effect) > limit:
+    if result.q <= options.fdr and result.p <= options.alpha and abs(effect) > limit:
         better = (effect > 0) == (metric.better == "higher")
         verdict: Verdict = "improved" if better else "regressed"
         return replace(result, verdict=verdict)

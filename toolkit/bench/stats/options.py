@@ -44,14 +44,16 @@ METRICS = (
 class Options:
     """How two samples are compared.
 
-    ``alpha`` is the share of wrong calls among those made (Benjamini–Hochberg) and the level of each interval.
-    ``declared`` names identity keys that may differ, because the comparison is about them. ``history`` are earlier
-    sweeps of the same setting, whose noise then counts: with it a single repeat can be compared. ``clip`` pulls far
-    repeats in (``arms``). ``seed`` and ``resamples`` are those of the headline's bootstrap.
+    ``alpha`` is the level of each cell's interval and tests. ``fdr`` is the share of wrong calls among those of a
+    metric's cells (Benjamini–Hochberg), before the threshold takes many of them out. ``power`` is what the repeats
+    needed aim at. ``declared`` names identity keys that may differ, because the comparison is about them. ``history``
+    are earlier sweeps of the same setting, whose noise then counts: with it a single repeat can be compared. ``clip``
+    pulls far repeats in (``arms``). ``seed`` and ``resamples`` are those of the headline's bootstrap.
     """
 
     metrics: tuple[Metric, ...] = METRICS
     alpha: float = 0.05
+    fdr: float = 0.10
     power: float = 0.8
     declared: frozenset[str] = frozenset()
     history: tuple[Samples, ...] = field(default=())
@@ -60,7 +62,7 @@ class Options:
     resamples: int = 2000
 
     def __post_init__(self) -> None:
-        for name, value in (("alpha", self.alpha), ("power", self.power)):
+        for name, value in (("alpha", self.alpha), ("fdr", self.fdr), ("power", self.power)):
             if not 0 < value < 1:
                 raise RecordError(f"{name} is {value:g}, it must lie between 0 and 1")
         names = [metric.name for metric in self.metrics]

@@ -76,7 +76,7 @@ def _cells(result: CellResult, common: Iterable[str]) -> tuple[str, ...]:
         *("-" if side.median is None else f"{side.median:.4g}" for side in sides),
         "-" if result.ratio is None else _change(result.ratio),
         "-" if result.interval is None else _interval(result.interval),
-        "-" if result.q is None else f"{result.q:.3f}",
+        "-" if result.q is None else "<0.001" if result.q < 0.001 else f"{result.q:.3f}",
         "-" if result.noise is None else f"{100 * result.noise:.2f} %",
         result.verdict,
         "; ".join(filter(None, (result.reason, clipped))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -56,7 +57,13 @@ class Samples:
             name=self.name,
             identity=dict(self.identity),
             context=dict(self.context),
-            cells=tuple(PinnedCell(conditions=dict(cell), metrics=dict(self.cells[cell])) for cell in self.cells),
+            cells=tuple(
+                PinnedCell(
+                    conditions=dict(cell),
+                    metrics={name: tuple(map(_finite, values)) for name, values in metrics.items()},
+                )
+                for cell, metrics in self.cells.items()
+            ),
         )
         return pinned.model_dump(mode="json")
 
@@ -95,8 +102,12 @@ def sort_key(cell: Cell) -> tuple[tuple[str, bool, float, str], ...]:
     )
 
 
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 class PinnedCell(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     conditions: dict[str, Condition]
     metrics: dict[str, tuple[float | None, ...]]
@@ -105,7 +116,7 @@ class PinnedCell(BaseModel):
 class Pinned(BaseModel):
     """The file of a baseline."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
     name: str
