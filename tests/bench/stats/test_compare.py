@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -56,6 +57,23 @@ def test_single_repeats_need_a_history() -> None:
     assert found[0].ratio == pytest.approx(0.9)
     history = (sweep("past", rows(9, [0.004] * 6)),)
     assert [cell.verdict for cell in cells(single, other, Options(history=history))] == ["regressed", "within noise"]
+
+
+def test_a_history_that_tells_nothing() -> None:
+    single = sweep("a", [[100.0], [200.0]])
+    for past in ([[1.0, 1.0], [3.0]], [[1.0, 1.1], [3.0]]):  # no variance, and one
+        found = cells(single, single, Options(history=(sweep("past", past),)))
+        assert {(cell.verdict, cell.reason) for cell in found} == {
+            ("not comparable", "it has one repeat, and the history does not tell its noise")
+        }
+
+
+def test_absurd_values_stay_numbers() -> None:
+    tiny, huge, wild = sweep("a", [[1e-300] * 2]), sweep("b", [[1e300, 1e299]]), sweep("c", [[1e300, 1e-300]])
+    for pair in [(wild, wild), (tiny, huge), (huge, tiny)]:
+        json.dumps(compare(*pair, PLAIN).to_dict(), allow_nan=False)
+    (cell,) = cells(wild, wild, PLAIN)
+    assert cell.verdict == "inconclusive"
 
 
 def test_one_side_with_a_single_repeat() -> None:

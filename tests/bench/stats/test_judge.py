@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.weightstats import ttost_ind
 
 from tests.bench.stats.made import PLAIN, cells, rows, sweep
 from toolkit.bench.stats.options import THROUGHPUT, Metric, Options
@@ -34,6 +35,17 @@ def test_verdicts_follow_threshold_direction_and_noise() -> None:
     ]
     wide = Options(metrics=(replace(THROUGHPUT, threshold=0.1),))
     assert [cell.verdict for cell in cells(sweep("a", base), sweep("b", changed), wide)][:4] == ["within noise"] * 4
+
+
+def test_within_noise_is_statsmodels_two_one_sided_tests() -> None:
+    limit, seen = math.log1p(0.02), set()
+    for seed in range(60):
+        (a,), (b,) = rows(seed, [0.008], repeats=5), rows(1000 + seed, [0.008], repeats=5)
+        (cell,) = cells(sweep("a", [a]), sweep("b", [b]), PLAIN)
+        within = ttost_ind(np.log(b), np.log(a), -limit, limit)[0] < 0.05
+        assert (cell.verdict == "within noise") == within
+        seen.add(within)
+    assert seen == {True, False}
 
 
 def test_a_change_at_the_threshold_is_not_settled_by_repeats() -> None:

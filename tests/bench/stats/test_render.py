@@ -13,7 +13,6 @@ from toolkit.bench.stats.options import THROUGHPUT, Options
 from toolkit.bench.stats.render import to_markdown, to_text
 from toolkit.bench.stats.samples import Samples, cell_of
 
-
 GOLDENS = Path(__file__).parent / "goldens"
 
 

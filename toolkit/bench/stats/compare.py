@@ -20,11 +20,12 @@ from toolkit.bench.stats.judge import judge
 from toolkit.bench.stats.options import Metric, Options
 from toolkit.bench.stats.samples import Cell, Repeats, Samples, label, sort_key
 from toolkit.bench.stats.special import t_quantile, t_two_sided
-from toolkit.bench.stats.variance import Prior, Spread, fit_prior, moderate, spread
+from toolkit.bench.stats.variance import LARGEST_LOG, LEAST_DF, Prior, Spread, fit_prior, moderate, spread
 from toolkit.errors import RecordError
 
 DEFAULT = Options()
 NO_NOISE = "there is no noise to test against: all repeats are equal"
+NO_HISTORY = "it has one repeat, and the history does not tell its noise"
 
 
 def compare(baseline: Samples, candidate: Samples, options: Options = DEFAULT) -> Comparison:
@@ -64,7 +65,7 @@ class _Pair:
 
     @property
     def effect(self) -> float:
-        return self.arms[1].mean - self.arms[0].mean
+        return max(-LARGEST_LOG, min(LARGEST_LOG, self.arms[1].mean - self.arms[0].mean))
 
     @property
     def leverage(self) -> float:
@@ -128,10 +129,10 @@ def _test(pair: _Pair, prior: Prior, history: bool, alpha: float) -> CellResult:
         side = "baseline" if pair.sides[0].repeats == 1 else "candidate"
         return replace(result, reason=f"the {side} has one repeat: measure it again, or give a history")
     noise = moderate(pair.own, prior)
-    if noise.df <= 0:
-        return replace(result, reason=NO_NOISE)
+    if noise.df < LEAST_DF:
+        return replace(result, reason=NO_NOISE if pair.fewest > 1 else NO_HISTORY)
     error = math.sqrt(noise.variance * pair.leverage)
-    reach = t_quantile(1 - alpha / 2, noise.df) * error
+    reach = min(t_quantile(1 - alpha / 2, noise.df) * error, LARGEST_LOG - abs(pair.effect))
     return replace(
         result,
         interval=Interval(math.exp(pair.effect - reach), math.exp(pair.effect + reach)),

@@ -63,7 +63,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, value in (("alpha", self.alpha), ("fdr", self.fdr), ("power", self.power)):
-            if not 0 < value < 1:
+            if not 1e-6 < value < 1 - 1e-6:
                 raise RecordError(f"{name} is {value:g}, it must lie between 0 and 1")
         names = [metric.name for metric in self.metrics]
         if len(set(names)) < len(names):

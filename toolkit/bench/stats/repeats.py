@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from toolkit.bench.stats.arms import clip, logarithms
+from toolkit.bench.stats.arms import logarithms, plain
 from toolkit.bench.stats.history import past_spreads
 from toolkit.bench.stats.options import THROUGHPUT
 from toolkit.bench.stats.samples import Cell, Samples
 from toolkit.bench.stats.special import t_quantile
-from toolkit.bench.stats.variance import Spread, fit_prior, moderate, spread
+from toolkit.bench.stats.variance import LARGEST_LOG, LEAST_DF, Spread, fit_prior, moderate, spread
 
 MOST_NEEDED = 1000
 
@@ -61,10 +61,10 @@ def more_repeats(
 
     Each cell gets at least two repeats and at most ``most`` in all; ``budget`` is how many trials are left. They are
     given one by one to the cell whose interval is widest, those of unknown noise first. Empty when all is known or the
-    budget is spent: call it again after measuring. The order within a round should be shuffled by the caller.
+    budget is spent: call it again after measuring. A far repeat is not pulled in here: it is a reason for another one.
     """
     names = list(samples.cells)
-    arms = [cell[0] for cell in clip([[logarithms(samples.cells[name].get(metric, ()))] for name in names])]
+    arms = [plain(logarithms(samples.cells[name].get(metric, ()))) for name in names]
     own = [spread(arm) for arm in arms]
     prior = fit_prior([*own, *past_spreads(history, metric)])
     moderated = [moderate(one, prior) for one in own]
@@ -91,13 +91,13 @@ def _hoped(noise: Spread, n: int, more: int, alpha: float) -> float:
     """The half width after ``more`` repeats, if the noise stays what it seems."""
     if n + more < 2:
         return math.inf
-    if noise.df <= 0:
+    if noise.df < LEAST_DF:
         return math.inf if more == 0 else 0.0  # look at one more first
     return _half_width(noise, n, more, alpha)
 
 
 def _half_width(noise: Spread, n: int, more: int, alpha: float) -> float:
-    if noise.df <= 0 or n == 0:
+    if noise.df < LEAST_DF or n == 0:
         return math.inf
     df = noise.df + more
-    return math.expm1(t_quantile(1 - alpha / 2, df) * math.sqrt(noise.variance / (n + more)))
+    return math.expm1(min(t_quantile(1 - alpha / 2, df) * math.sqrt(noise.variance / (n + more)), LARGEST_LOG))

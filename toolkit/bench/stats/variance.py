@@ -16,6 +16,8 @@ import numpy as np
 from toolkit.bench.stats.arms import Arm
 from toolkit.bench.stats.special import digamma, trigamma, trigamma_inverse
 
+LEAST_DF = 1.0  # below it an interval says nothing
+LARGEST_LOG = 700.0  # whose exponential is still a number
 CONSTANT = 1e-20  # a variance of logarithms below it is rounding: a relative deviation of 1e-10
 
 
