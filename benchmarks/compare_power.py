@@ -67,6 +67,8 @@ CELL_KEYS = [cell_of({"concurrency": index}) for index in range(CELLS)]
 
 Array = NDArray[np.float64]
 Answer = tuple[list[str], list[float]]  # verdict and p of each cell
+Test = Callable[["Sweep"], tuple[Array, Array]]  # standard error and degrees of freedom of each cell
+Method = Callable[["Sweep"], Answer]
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,8 @@ def order(world: World, shape: tuple[int, ...], generator: np.random.Generator) 
     return np.stack([generator.permutation(size // 2), size // 2 + generator.permutation(size // 2)]).reshape(shape)
 
 
-def by_compare(clip: bool) -> Callable[[Sweep], Answer]:
-    options = Options(metrics=(THROUGHPUT,), clip=clip, resamples=1)
+def by_compare(clip: bool, fdr: float) -> Method:
+    options = Options(metrics=(THROUGHPUT,), clip=clip, fdr=fdr, resamples=1)
 
     def answer(sweep: Sweep) -> Answer:
         result = compare(samples("a", sweep.sides[0]), samples("b", sweep.sides[1]), options).metrics[0]
@@ -157,33 +159,37 @@ def samples(name: str, logs: Array) -> Samples:
     )
 
 
-def welch(sweep: Sweep) -> Answer:
+def welch(sweep: Sweep) -> tuple[Array, Array]:
     errors = sweep.sides.var(axis=2, ddof=1) / REPEATS
-    df = (REPEATS - 1) * errors.sum(axis=0) ** 2 / (errors**2).sum(axis=0)
-    return classical(sweep, np.sqrt(errors.sum(axis=0)), df)
+    df: Array = (REPEATS - 1) * errors.sum(axis=0) ** 2 / (errors**2).sum(axis=0)
+    return np.sqrt(errors.sum(axis=0)), df
 
 
-def pooled(sweep: Sweep) -> Answer:
+def pooled(sweep: Sweep) -> tuple[Array, Array]:
     variance = float(sweep.sides.var(axis=2, ddof=1).mean())
-    error = math.sqrt(2 * variance / REPEATS)
-    return classical(sweep, np.full(CELLS, error), np.full(CELLS, 2.0 * CELLS * (REPEATS - 1)))
+    return np.full(CELLS, math.sqrt(2 * variance / REPEATS)), np.full(CELLS, 2.0 * CELLS * (REPEATS - 1))
 
 
-def classical(sweep: Sweep, errors: Array, dfs: Array) -> Answer:
-    effects = np.diff(sweep.sides.mean(axis=2), axis=0)[0]
-    p = [t_two_sided(t, df) for t, df in zip((effects / errors).tolist(), dfs.tolist(), strict=True)]
-    adjusted = np.array(benjamini_hochberg(p))
-    called = (adjusted <= DEFAULT.fdr) & (np.array(p) <= DEFAULT.alpha) & (np.abs(effects) > LIMIT)
-    names = np.where(effects < 0, "regressed", "improved")
-    return np.where(called, names, "").tolist(), p
+def classical(test: Test, fdr: float) -> Method:
+    def answer(sweep: Sweep) -> Answer:
+        errors, dfs = test(sweep)
+        effects = np.diff(sweep.sides.mean(axis=2), axis=0)[0]
+        p = [t_two_sided(t, df) for t, df in zip((effects / errors).tolist(), dfs.tolist(), strict=True)]
+        adjusted = np.array(benjamini_hochberg(p))
+        called = (adjusted <= fdr) & (np.array(p) <= DEFAULT.alpha) & (np.abs(effects) > LIMIT)
+        names = np.where(effects < 0, "regressed", "improved")
+        return np.where(called, names, "").tolist(), p
+
+    return answer
 
 
-METHODS: Mapping[str, Callable[[Sweep], Answer]] = {
-    "compare": by_compare(clip=True),
-    "unclipped": by_compare(clip=False),
-    "Welch": welch,
-    "pooled SD": pooled,
-}
+def methods(fdr: float) -> dict[str, Method]:
+    return {
+        "compare": by_compare(clip=True, fdr=fdr),
+        "unclipped": by_compare(clip=False, fdr=fdr),
+        "Welch": classical(welch, fdr),
+        "pooled SD": classical(pooled, fdr),
+    }
 
 
 def tally(sweep: Sweep, share: str, answer: Answer) -> Iterator[tuple[str, float]]:
@@ -210,14 +216,14 @@ def tally(sweep: Sweep, share: str, answer: Answer) -> Iterator[tuple[str, float
             yield "settled", verdict == "within noise"
 
 
-def measure(world: World, sweeps: int, seed: int) -> dict[str, dict[str, float]]:
+def measure(world: World, asked: Mapping[str, Method], sweeps: int, seed: int) -> dict[str, dict[str, float]]:
     """Share of yes by method and column; every method sees the same sweeps."""
-    yes: dict[str, dict[str, list[float]]] = {method: defaultdict(list) for method in METHODS}
+    yes: dict[str, dict[str, list[float]]] = {method: defaultdict(list) for method in asked}
     for share, part in SHARES.items():
         generator = np.random.default_rng([seed, list(SHARES).index(share)])
         for _ in range(sweeps):
             sweep = simulate(world, part, generator)
-            for method, ask in METHODS.items():
+            for method, ask in asked.items():
                 for column, hit in tally(sweep, share, ask(sweep)):
                     yes[method][column].append(hit)
     return {
@@ -248,15 +254,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="False alarms and power of compare on simulated sweeps")
     parser.add_argument("--sweeps", type=int, default=300, help="simulated sweeps of each world and change")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fdr", type=float, default=DEFAULT.fdr, help="q up to which a cell is called changed")
     options = parser.parse_args(arguments)
     if options.sweeps < 1:
         parser.error("--sweeps must be at least 1")
+    if not 0 < options.fdr < 1:
+        parser.error("--fdr must lie between 0 and 1")
     began = time.perf_counter()
-    print(f"{options.sweeps} sweeps of {CELLS} cells, n = {REPEATS}, seed {options.seed}; simulated, percent\n")
+    print(f"{options.sweeps} sweeps of {CELLS} cells, n = {REPEATS}, seed {options.seed}, q <= {options.fdr:g}")
+    print("simulated; percent\n")
     print(f"{'':<33}" + "".join(f"{heading:>9}" for heading in COLUMNS.values()))
     results = {}
     for world in WORLDS:
-        results[world.name] = measure(world, options.sweeps, options.seed)
+        results[world.name] = measure(world, methods(options.fdr), options.sweeps, options.seed)
         for method, figures in results[world.name].items():
             print(row(world.name if method == "compare" else "", method, figures), flush=True)
     print(f"{'target (varied)':<33}{'<= 6':>9}{'<= 10':>9}{'':>27}{'>= 80':>9}{'>= 80':>9}\n")
@@ -266,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     print(f"{processor()}; {time.perf_counter() - began:.0f} s")
     head = {"benchmark": "compare_power", "sweeps": options.sweeps, "cells": CELLS, "repeats": REPEATS}
-    head |= {"seed": options.seed, "versions": versions("numpy")}
+    head |= {"seed": options.seed, "fdr": options.fdr, "versions": versions("numpy")}
     print(json.dumps({**head, "shares": rounded, "met": met(results["varied"]["compare"])}))
     return 0
 
