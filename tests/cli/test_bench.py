@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,12 @@ from click.testing import CliRunner, Result
 
 from tests.bench.made_up import FakeClient, add_trial, fill, made_up_sweep, refuse, small_recipe
 from toolkit.bench import run as run_module
+from toolkit.bench.events import Event, Started
 from toolkit.bench.grid import Point
 from toolkit.bench.records import scan_sweep
-from toolkit.bench.run import Event, Started, SweepResult
+from toolkit.bench.run import SweepResult
+from toolkit.bench.runners import triton as triton_runner
+from toolkit.bench.runners.triton import TritonRunner
 from toolkit.bench.watch import Endpoint, unwatched
 from toolkit.cli import main
 from toolkit.engine.bundle import Bundle
@@ -46,8 +48,10 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     def serve(*args: object) -> Iterator[Endpoint]:
         yield unwatched("127.0.0.1:1")
 
-    replaced = partial(run_module.run_sweep, serve=serve, connect=lambda url, model: fake)
-    monkeypatch.setattr(run_module, "run_sweep", replaced)
+    def runner_of(recipe: Recipe, url: str | None) -> TritonRunner:
+        return TritonRunner(url, serve, lambda url, model: fake)
+
+    monkeypatch.setattr(run_module, "runner_of", runner_of)
     return fake
 
 
@@ -61,7 +65,7 @@ def test_dry_run(recipe: Recipe) -> None:
     assert (
         result.stdout
         == """\
-small: 2 trials, 8 measured requests, records under out
+small: 2 trials, 8 measured requests, runner triton, records under out
   trial    ISL    OSL  concurrency  requests  warm-up  repeat  point
       1      4      3            1         4        2       1  c661b19450
       2      4      3            2         4        4       1  6a6351ab6c
@@ -75,10 +79,13 @@ def test_dry_run_as_json_needs_no_bundle(recipe: Recipe) -> None:
         "run", "recipe.yaml", "--dry-run", "--json", "--set", "bench.concurrency=[1]", "--set", "engine.output=absent"
     )
     assert (result.exit_code, result.stderr) == (0, "")
-    point = {"isl": 4, "osl": 3, "concurrency": 1, "requests": 4, "warmup": 1, "repeat": 1}
+    point = {"isl": 4, "osl": 3, "concurrency": 1, "requests": 4, "warmup": 1, "repeat": 1, "variant": "default"}
     assert json.loads(result.stdout) == {
         "recipe": "small",
         "output": str(recipe.bench.output),
+        "runner": "triton",
+        "strategy": "grid",
+        "repeats": 1,
         "trials": [{"point_id": "75944f20e9", **point}],
     }
 
@@ -163,16 +170,17 @@ def test_a_killed_model_process_ends_the_sweep(
         servers.append(server.serve_bundle(recipe, bundle))
         return servers[-1]
 
-    def run_sweep(recipe: Recipe, *, on_event: Callable[[Event], None], **options: Any) -> SweepResult:
+    def run_sweep(recipe: Recipe, *, url: str | None, on_event: Callable[[Event], None], **options: Any) -> SweepResult:
         def both(event: Event) -> None:
             on_event(event)
             if isinstance(event, Started):
                 began.append(event.point)
 
-        return original(recipe, on_event=both, connect=lambda url, model: Killer(url, model=model), **options)
+        runner = TritonRunner(url, connect=lambda url, model: Killer(url, model=model))
+        return original(recipe, url=url, on_event=both, runner=runner, **options)
 
     original = run_module.run_sweep
-    monkeypatch.setattr(run_module, "serve_bundle", serve_bundle)
+    monkeypatch.setattr(triton_runner, "serve_bundle", serve_bundle)
     monkeypatch.setattr(run_module, "run_sweep", run_sweep)
     result = trtkit("run", *built)
     assert result.exit_code == 1
@@ -234,13 +242,13 @@ def test_a_gpu_recipe_is_planned_but_not_measured(recipe: Recipe) -> None:
     result = trtkit("run", "recipe.yaml", *gpu)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.strip() == (
-        "error: runtime tensorrt-llm runs on a GPU, and this version records sweeps on a CPU only. "
-        "Type: --dry-run to see the plan, or --set target.runtime=cpu"
+        "error: runtime tensorrt-llm runs on a GPU, and runner triton records sweeps on a CPU only. "
+        "Type: --dry-run to see the plan, --set bench.runner=trtllm-bench, or --set target.runtime=cpu"
     )
 
 
 TABLE = """\
-CPU: Made-up CPU for tests, 2 cores, 8 GiB
+CPU: Made-up CPU for tests, 2 cores, 8 GiB; streamed through Triton's gRPC endpoint
   ISL  OSL  concurrency  requests  trials  tok/s  tok/s/user  TTFT p50 ms  TTFT p99 ms  TPOT p50 ms  TPOT p99 ms
     4    3            1         4       1  46.88       46.88        40.00        40.00        12.00        12.00
     4    3            2         4       1  55.56       27.78        80.00        80.00        14.00        14.00

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from toolkit.bench.grid import Point
 from toolkit.bench.request import RequestRecord
 
-Status = Literal["ok", "failed", "invalid"]
+Status = Literal["ok", "failed", "invalid", "timeout", "stalled", "oom", "interrupted"]
 
 
 class Check(BaseModel):

@@ -1,15 +1,15 @@
-"""Which trials a sweep consists of, and in which order: pure data."""
+"""Which points a sweep consists of, and in which order: pure data."""
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from toolkit.bench.canonical import digest
 from toolkit.errors import RecipeError
-from toolkit.recipe import BenchSection, Recipe
+from toolkit.recipe import DEFAULT, BenchSection, Recipe, variants_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,16 @@ class Point:
     requests: int
     warmup: int
     repeat: int
+    variant: str = DEFAULT
 
     @property
-    def conditions(self) -> dict[str, int]:
-        """What is measured: every field but the repeat."""
+    def conditions(self) -> dict[str, int | str]:
+        """What is measured: every field but the repeat, and but the variant where there is one alone."""
         fields = asdict(self)
         del fields["repeat"]
+        if self.variant == DEFAULT:
+            # so that the points of schema 1 keep their ids
+            del fields["variant"]
         return fields
 
     @property
@@ -39,36 +43,64 @@ class Point:
         """Ten hexadecimal digits that the repeats of a point share."""
         return digest(self.conditions, 10)
 
+    @property
+    def once(self) -> Point:
+        """The first of its repeats."""
+        return replace(self, repeat=1)
 
-def plan_trials(bench: BenchSection) -> tuple[Point, ...]:
-    """Every ISL × OSL × concurrency × repeat, in an order shuffled by ``bench.seed``.
+    def __str__(self) -> str:
+        variant = "" if self.variant == DEFAULT else f"{self.variant}: "
+        return f"{variant}ISL {self.isl}, OSL {self.osl}, concurrency {self.concurrency}, repeat {self.repeat}"
 
-    A random order keeps a drift of the machine from looking like an effect of one axis. Each point measures at least
-    as many requests as are in flight. Raises ``RecipeError`` for a length or concurrency below 1 or listed twice.
+
+def plan_points(bench: BenchSection, variants: Sequence[str] = (DEFAULT,)) -> tuple[Point, ...]:
+    """Every variant × ISL × OSL × concurrency, each once, in the order of the recipe.
+
+    Each point measures at least as many requests as are in flight. Raises ``RecipeError`` for a length or concurrency
+    that is listed twice.
     """
     for name, values in (("isl", bench.isl), ("osl", bench.osl), ("concurrency", bench.concurrency)):
         _check_axis(f"bench.{name}", values)
-    points = [
-        Point(isl, osl, concurrency, max(bench.requests, concurrency), bench.warmup * concurrency, repeat)
-        for isl, osl, concurrency, repeat in itertools.product(
-            bench.isl, bench.osl, bench.concurrency, range(1, bench.repeats + 1)
-        )
-    ]
-    random.Random(bench.seed).shuffle(points)
-    return tuple(points)
+    return tuple(
+        Point(isl, osl, concurrency, max(bench.requests, concurrency), bench.warmup * concurrency, 1, variant)
+        for variant, isl, osl, concurrency in itertools.product(variants, bench.isl, bench.osl, bench.concurrency)
+    )
 
 
-def plan_recipe(recipe: Recipe) -> tuple[Point, ...]:
-    """``plan_trials`` of a recipe whose engine can hold every point; ``RecipeError`` otherwise."""
-    points = plan_trials(recipe.bench)
+def shuffled(points: Sequence[Point], seed: int, *, rounds: bool = False) -> tuple[Point, ...]:
+    """The variants one after the other, each as a block, in an order drawn by ``seed``; so are the points of each.
+
+    A random order keeps a drift of the machine from looking like an effect of one axis. A variant is one block because
+    its bundle is loaded once; with ``rounds`` there is a block of each for every repeat, so that a drift meets all
+    variants alike.
+    """
+    rng = random.Random(seed)
+    blocks: dict[int, dict[str, list[Point]]] = {}
+    for point in points:
+        blocks.setdefault(point.repeat if rounds else 1, {}).setdefault(point.variant, []).append(point)
+    ordered: list[Point] = []
+    for number in sorted(blocks):
+        names = list(blocks[number])
+        rng.shuffle(names)
+        for name in names:
+            rng.shuffle(blocks[number][name])
+            ordered += blocks[number][name]
+    return tuple(ordered)
+
+
+def plan_recipe(recipe: Recipe) -> tuple[Mapping[str, Recipe], tuple[Point, ...]]:
+    """The variants' recipes by name, and the points; ``RecipeError`` for a point that a variant cannot hold."""
+    variants = variants_of(recipe)
+    points = plan_points(recipe.bench, tuple(variants))
     longest = max(point.isl + point.osl for point in points)
-    if longest > recipe.engine.max_seq_len:
-        raise RecipeError(
-            f"a point needs {longest} tokens (ISL + OSL), engine.max_seq_len is {recipe.engine.max_seq_len}",
-            where="bench",
-            hint=f"Shorten bench.isl or bench.osl, or type: --set engine.max_seq_len={longest}",
-        )
-    return points
+    for name, variant in variants.items():
+        if longest > variant.engine.max_seq_len:
+            raise RecipeError(
+                f"a point needs {longest} tokens (ISL + OSL), engine.max_seq_len is {variant.engine.max_seq_len}",
+                where="bench" if name == DEFAULT else f"bench.variants, {name}",
+                hint=f"Shorten bench.isl or bench.osl, or type: --set engine.max_seq_len={longest}",
+            )
+    return variants, points
 
 
 def _check_axis(name: str, values: Sequence[int]) -> None:

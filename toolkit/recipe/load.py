@@ -45,11 +45,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     lines = key_lines(node, path)
     _anchor_inputs(data, path.parent)
     values = [_split(override) for override in overrides]
-    if isinstance(data.get("checkpoint"), dict) and any(keys in (PATH, REPO) for keys, _, _ in values):
-        for key in SOURCE_KEYS:
-            data["checkpoint"].pop(key, None)
-    for keys, value, place in values:
-        _apply(data, keys, value, place)
+    apply(data, values)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -65,6 +61,19 @@ def _anchor_inputs(data: dict[str, Any], folder: Path) -> None:
         if isinstance(text, str) and not text.startswith("~") and "\0" not in text:
             # normalised lexically, so that a recipe in a linked folder keeps pointing beside the link
             data[section][key] = os.path.normpath(folder / text)
+    for settings in _variant_settings(data):
+        for section, key in INPUT_PATHS:
+            text = settings.get(f"{section}.{key}")
+            if isinstance(text, str) and not text.startswith("~") and "\0" not in text:
+                settings[f"{section}.{key}"] = os.path.normpath(folder / text)
+
+
+def _variant_settings(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The `set` of each of the recipe's variants, where it is a mapping."""
+    bench = data.get("bench")
+    variants = bench.get("variants") if isinstance(bench, dict) else None
+    listed = [one.get("set") for one in variants if isinstance(one, dict)] if isinstance(variants, list) else []
+    return [settings for settings in listed if isinstance(settings, dict)]
 
 
 def _split(override: str) -> tuple[tuple[str, ...], Any, str]:
@@ -83,7 +92,20 @@ def _split(override: str) -> tuple[tuple[str, ...], Any, str]:
     return keys, value, place
 
 
-def _apply(data: dict[str, Any], keys: tuple[str, ...], value: Any, place: str) -> None:
+def apply(data: dict[str, Any], values: Iterable[tuple[tuple[str, ...], Any, str]]) -> None:
+    """Set key paths of a recipe's data to values; the place of each is where it was given, for an error.
+
+    A new source replaces the old one as a whole.
+    """
+    values = list(values)
+    if isinstance(data.get("checkpoint"), dict) and any(keys in (PATH, REPO) for keys, _, _ in values):
+        for key in SOURCE_KEYS:
+            data["checkpoint"].pop(key, None)
+    for keys, value, place in values:
+        _set(data, keys, value, place)
+
+
+def _set(data: dict[str, Any], keys: tuple[str, ...], value: Any, place: str) -> None:
     section = data
     for depth, key in enumerate(keys[:-1], start=1):
         inner = section.setdefault(key, {})
