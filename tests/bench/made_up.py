@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,7 +28,7 @@ from toolkit.bench.request import RequestRecord
 from toolkit.bench.trial import REQUESTS_FILE, ServedBy, Trial
 from toolkit.engine.runtime.protocol import SamplingParams
 from toolkit.errors import ClientError, UnavailableError
-from toolkit.recipe import DEFAULT, Recipe, load
+from toolkit.recipe import DEFAULT, Recipe, load, variants_of
 from toolkit.serving.client import Chunk, Deadlines
 
 WORDS = [f"w{number}" for number in range(40)]
@@ -37,8 +37,9 @@ IDENTITY = "2" * 64
 """Of the small recipe's bundle."""
 
 
-def small_recipe(tmp_path: Path) -> Recipe:
-    """Two points of three requests each, and a bundle that was built from the recipe's settings."""
+def small_recipe(tmp_path: Path, overrides: Sequence[str] = (), **files: bytes) -> Recipe:
+    """Two points of four requests each, and a bundle for each variant that was built from its settings; ``files`` are
+    further ones of a bundle, with __ for the point of their names."""
     words = tmp_path / "prompts.txt"
     words.write_text(" ".join(WORDS[(7 * number) % len(WORDS)] for number in range(500)))
     path = tmp_path / "recipe.yaml"
@@ -51,18 +52,20 @@ serve: {{repository: {tmp_path}/triton}}
 bench:
   {{output: {tmp_path}/results, isl: [4], osl: [3], concurrency: [1, 2], requests: 4, warmup: 1, prompts: prompts.txt}}
 """)
-    recipe = load(path)
-    _write_bundle(recipe)
+    recipe = load(path, overrides)
+    for variant in variants_of(recipe).values():
+        _write_bundle(variant, {name.replace("__", "."): data for name, data in files.items()})
     return recipe
 
 
-def _write_bundle(recipe: Recipe) -> None:
+def _write_bundle(recipe: Recipe, further: Mapping[str, bytes]) -> None:
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.add_special_tokens(["<|start|>", "<|end|>"])
     contents = {
         "checkpoint/tokenizer.json": tokenizer.to_str().encode(),
         "recipe.yaml": recipe.absolute().to_yaml().encode(),
+        **further,
     }
     folder = recipe.engine.output
     (folder / "checkpoint").mkdir(parents=True)

@@ -90,6 +90,66 @@ def test_dry_run_as_json_needs_no_bundle(recipe: Recipe) -> None:
     }
 
 
+def test_dry_run_shows_every_command_line() -> None:
+    result = trtkit("run", "gpt-oss-120b/b200", "--dry-run", "--set", "bench.runner=trtllm-bench")
+    assert (result.exit_code, result.stderr) == (0, "")
+    head, *rest = result.stdout.splitlines()
+    assert head == (
+        "gpt-oss-120b-b200: 5 points to choose from (frontier), 15000 measured requests, runner trtllm-bench, "
+        "records under results/local"
+    )
+    lines = [line.split() for line in rest if line.startswith("trtllm-bench ")]
+    assert len(lines) == 5
+    values = [dict(zip(line[6::2], line[7::2], strict=False)) for line in lines]
+    assert {(one["--concurrency"], one["--warmup"]) for one in values} == {
+        (str(users), str(2 * users)) for users in (1, 8, 64, 256, 512)
+    }
+    assert {one["--num_requests"] for one in values} == {"3000"}
+    assert {one["--max_batch_size"] for one in values} == {"512"}
+    document = json.loads(
+        trtkit("run", "gpt-oss-120b/b200", "--dry-run", "--json", "--set", "bench.runner=trtllm-bench").stdout
+    )
+    assert [trial["argv"] for trial in document["trials"]] == lines
+
+
+def test_variants_have_a_column(recipe: Recipe) -> None:
+    variants = "bench.variants=[{name: plain}, {name: w4a4, set: {engine.precision: w4a4}}]"
+    result = trtkit("run", "recipe.yaml", "--dry-run", "--set", variants, "--set", "bench.strategy=grid")
+    rows = [line.split() for line in result.stdout.splitlines()[1:]]
+    assert rows[0][:2] == ["variant", "trial"]
+    assert sorted((row[0], row[4]) for row in rows[1:]) == [
+        (name, users) for name in ("plain", "w4a4") for users in "12"
+    ]
+    missing = trtkit("run", "recipe.yaml", "--set", variants)
+    assert missing.exit_code == 1
+    assert missing.stderr.endswith("there is no engine bundle. Type: trtkit bench run RECIPE --build\n")
+
+
+def test_the_sample_in_two_precisions_by_one_command(tmp_path: Path) -> None:
+    values = ["concurrency=[1]", "requests=2", "isl=[8]", "osl=[4]", "repeats=1", f"output={tmp_path}/results"]
+    values = [f"engine.output={tmp_path}/built", *(f"bench.{value}" for value in values)]
+    options = [part for value in values for part in ("--set", value)]
+    result = trtkit("run", "tiny-gpt-oss/precisions", "--build", *options)
+    assert result.exit_code == 0, result.stderr
+    (folder,) = (tmp_path / "results").iterdir()
+    scan = scan_sweep(folder)
+    assert {trial.variant for trial in scan.ok} == {"bf16", "dequantised", "w4a16", "w4a4"}
+    assert {trial.runner for trial in scan.ok} == {"engine"}
+    assert "--build" in scan.trials[0].argv
+
+
+def test_the_index_is_written_anew(tmp_path: Path) -> None:
+    folder, sweep, _ = made_up_sweep(tmp_path)
+    fill(folder, sweep)
+    result = trtkit("index", folder)
+    assert (result.exit_code, result.stdout) == (0, f"{folder}/index.jsonl: 4 trials\n")
+    trial = folder / "trials" / scan_sweep(folder).trials[0].trial_id / "trial.json"
+    trial.write_text("{")
+    result = trtkit("index", folder)
+    assert (result.exit_code, result.stdout) == (1, f"{folder}/index.jsonl: 3 trials\n")
+    assert str(trial) in result.stderr
+
+
 def test_run_and_resume(recipe: Recipe, client: FakeClient) -> None:
     result = trtkit("run", "recipe.yaml", "--set", "bench.seed=1")
     assert result.exit_code == 0, result.stderr
