@@ -140,7 +140,7 @@ def _run(scan: Scan) -> Run:
         target=f"{target['runtime']}, {engine['precision']}" if target["runtime"] == "cpu" else target["runtime"],
         bundle=digest(plan.bundle, 12),
         environment=scan.environment.env_id,
-        software={name: version for name, version in identity.software.items() if version} | {"blas": identity.blas},
+        software={name: text for name, text in {**identity.software, "blas": identity.blas}.items() if text},
         git_commit=scan.environment.context.git_commit,
         source=identity.trtkit_source,
         commands=tuple(dict.fromkeys(shlex.join(trial.argv) for trial in trials)),
