@@ -34,7 +34,7 @@ def h100(**changes: Any) -> dict[str, Any]:
         "Temperature": {0: 45},
         "UtilizationRates": SimpleNamespace(gpu=90, memory=40),
         "CurrentClocksEventReasons": 0,
-        "ComputeRunningProcesses_v3": [],
+        "ComputeRunningProcesses": [],
     }
     return {**answers, **changes}
 
@@ -86,7 +86,7 @@ class StandIn:
     def __getattr__(self, name: str) -> Any:
         """Every other question is looked up in the GPU's answers; a selector picks from a dictionary."""
         question = name.removeprefix("nvmlDeviceGet")
-        if question == name or question not in h100():
+        if question == name or question not in {*h100(), "CurrentClocksThrottleReasons"}:
             raise AttributeError(name)
 
         def answer(gpu: dict[str, Any], *selector: int) -> Any:

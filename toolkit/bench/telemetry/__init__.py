@@ -1,0 +1,15 @@
+"""Readings of GPUs and host while a trial is measured, and what they say of its numbers."""
+
+from toolkit.bench.telemetry.rows import TELEMETRY_FILE, pack_rows, unpack_rows
+from toolkit.bench.telemetry.sampler import Recording, sampling
+from toolkit.bench.telemetry.summary import TelemetrySummary, summarise
+
+__all__ = [
+    "TELEMETRY_FILE",
+    "Recording",
+    "TelemetrySummary",
+    "pack_rows",
+    "sampling",
+    "summarise",
+    "unpack_rows",
+]
