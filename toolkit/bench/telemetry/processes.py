@@ -42,13 +42,32 @@ class Family:
 def processes(proc: Path) -> dict[int, Process]:
     """Each process of ``/proc`` (proc(5), ``stat``); one that ends meanwhile is left out."""
     found = {}
-    for folder in proc.glob("[0-9]*"):
-        try:
-            text = (folder / "stat").read_bytes()
-        except OSError:
-            continue
-        # the name in parentheses may hold anything
-        values = text[text.rfind(b")") + 1 :].split()
-        if len(values) > 14:
-            found[int(folder.name)] = Process(int(values[1]), int(values[3]), sum(map(int, values[11:15])))
+    try:
+        folder = os.open(proc, os.O_RDONLY)
+    except OSError:
+        return {}
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name.isdecimal()]
+        for name in names:
+            # the name in parentheses may hold anything
+            values = _stat(folder, name).rpartition(b")")[2].split()
+            if len(values) > 14:
+                found[int(name)] = Process(int(values[1]), int(values[3]), sum(map(int, values[11:15])))
+    finally:
+        os.close(folder)
     return found
+
+
+def _stat(folder: int, name: str) -> bytes:
+    """By descriptors: with paths and buffers, a host's hundreds of processes take almost twice as long."""
+    try:
+        file = os.open(f"{name}/stat", os.O_RDONLY, dir_fd=folder)
+    except OSError:
+        return b""
+    try:
+        return os.read(file, 4096)
+    except OSError:
+        return b""
+    finally:
+        os.close(file)
