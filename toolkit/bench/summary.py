@@ -163,7 +163,7 @@ def _run(scan: Scan) -> Run:
         load_average=(min(loads), max(loads)) if loads else None,
         variants=tuple(Measures(one.name, _target(one), digest(one.bundle, 12)) for one in plan.variants),
         environment=scan.environment.env_id,
-        software={name: version for name, version in identity.software.items() if version} | {"blas": identity.blas},
+        software={name: text for name, text in {**identity.software, "blas": identity.blas}.items() if text},
         git_commit=scan.environment.context.git_commit,
         source=identity.trtkit_source,
         commands=tuple(dict.fromkeys(shlex.join(trial.argv) for trial in trials)),

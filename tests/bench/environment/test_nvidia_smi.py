@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.preflight.made_up import H100_REPORT, H100_ROW, device, executable, fake_nvidia_smi
-from toolkit.preflight.machine import Device, Nvidia
-from toolkit.preflight.nvidia import parse_cuda, parse_devices, query, visible
+from tests.preflight.made_up import H100_REPORT, H100_ROW, executable, fake_nvidia_smi
+from toolkit.bench.environment.devices import Device, Nvidia
+from toolkit.bench.environment.nvidia_smi import parse_cuda, parse_devices, query
 
 MIB = 1 << 20
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
@@ -135,23 +135,3 @@ def test_one_that_hangs_is_killed_with_its_children(path: Path) -> None:
 def test_a_report_that_hangs_leaves_the_gpus(path: Path) -> None:
     executable(path / "nvidia-smi", f"case $1 in --query-gpu=*) printf '{H100_ROW}' ;; *) exec /bin/sleep 600 ;; esac")
     assert query(timeout_s=0.5) == Nvidia((H100,), "580.159.04", None)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "indices"),
-    [
-        (None, [0, 1, 2]),
-        ("", []),
-        ("-1", []),
-        ("2,0", [2, 0]),
-        (" 1 , 2", [1, 2]),
-        ("0,9,1", [0]),  # CUDA stops at the first that is none
-        ("0,0,1", [0]),
-        ("GPU-1", [1]),
-        ("GPU-", []),  # of three
-        ("MIG-0123", [2]),
-    ],
-)
-def test_visible_devices(wanted: str | None, indices: list[int]) -> None:
-    devices = [device(0), device(1), device(2, mig=True)]
-    assert [found.index for found in visible(devices, wanted)] == indices

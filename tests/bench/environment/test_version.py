@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.preflight.version import newest, numbers, oldest
+from toolkit.bench.environment.version import newest, numbers, oldest
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from toolkit.preflight.command import Answer, run
-from toolkit.preflight.machine import Device, Nvidia
-from toolkit.preflight.version import VERSION
+from toolkit.bench.environment.command import Answer, run
+from toolkit.bench.environment.devices import Device, Nvidia
+from toolkit.bench.environment.version import VERSION
 
 FIELDS = ("index", "name", "uuid", "driver_version", "compute_cap", "memory.total", "memory.free", "mig.mode.current")
 QUERY = ("nvidia-smi", f"--query-gpu={','.join(FIELDS)}", "--format=csv,noheader,nounits")
@@ -79,22 +79,3 @@ def _device(row: Sequence[str]) -> Device:
 
 def _mib(value: str) -> int | None:
     return int(value) * MIB if NUMBER.fullmatch(value) else None
-
-
-def visible(devices: Sequence[Device], wanted: str | None) -> tuple[Device, ...]:
-    """What CUDA_VISIBLE_DEVICES leaves: all if it is not set, else up to the first entry that names no GPU."""
-    if wanted is None:
-        return tuple(devices)
-    left: list[Device] = []
-    for entry in wanted.split(","):
-        found = [device for device in devices if _names(entry.strip(), device)]
-        if len(found) != 1 or found[0] in left:
-            break
-        left += found
-    return tuple(left)
-
-
-def _names(entry: str, device: Device) -> bool:
-    """A MIG slice does not say whose it is; with one GPU in MIG mode there is no doubt."""
-    by_uuid = entry.startswith("GPU-") and device.uuid.startswith(entry)
-    return entry == str(device.index) or by_uuid or (entry.startswith("MIG-") and device.mig)

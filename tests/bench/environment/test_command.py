@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.preflight.made_up import executable, without_temporary_folder
-from toolkit.preflight.command import MOST, Answer, run
+from toolkit.bench.environment.command import MOST, Answer, run
 
 
 def test_both_outputs_and_the_code(tmp_path: Path) -> None:
