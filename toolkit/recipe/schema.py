@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from toolkit.recipe.base import Length, RecipePath, Section
 from toolkit.recipe.scalars import Dumper
 
-
-def _to_path(value: object) -> Path:
-    """A path as a recipe gives it, ``~`` expanded."""
-    if value is None or value == "":
-        raise ValueError("give a path; this is empty")
-    if not isinstance(value, str | Path):
-        raise ValueError("a path is text")
-    if "\0" in str(value):
-        raise ValueError("a path cannot hold a NUL character")
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:
-        raise ValueError(f"no home folder is known for {Path(value).parts[0]}") from None
-
-
-RecipePath = Annotated[Path, BeforeValidator(_to_path)]
 # owner/name as the Hub allows it; no segment is or holds '..'
 REPO_PATTERN = r"^[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*/[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*$"
 REVISION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
 MODEL_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
-Length = Annotated[int, Field(ge=1)]
 PROFILED = frozenset(
     {
         "max_batch_size",
@@ -42,10 +26,6 @@ PROFILED = frozenset(
     }
 )
 """Keys of the engine section that ``engine.profile`` decides where the recipe does not give them."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CheckpointSection(Section):
