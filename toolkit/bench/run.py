@@ -16,7 +16,6 @@ from toolkit.bench.grid import Point
 from toolkit.bench.load import Client, Load, run_load
 from toolkit.bench.metrics import compute_metrics
 from toolkit.bench.portable import portable_argv, portable_recipe
-from toolkit.bench.prompts import Prompts, prompt_source
 from toolkit.bench.records import (
     Scan,
     ServedBy,
@@ -29,9 +28,11 @@ from toolkit.bench.records import (
 )
 from toolkit.bench.sweep import Sweep, plan_sweep
 from toolkit.bench.watch import Endpoint, unwatched, while_alive
+from toolkit.bench.workload import ClosedLoop, Drawn, draw, open_source
 from toolkit.engine.bundle import Bundle
 from toolkit.errors import ClientError, EngineError, RecordError, ServerError
 from toolkit.recipe import Recipe
+from toolkit.recipe.workload import WorkloadSection
 from toolkit.serving.client import TritonClient
 from toolkit.serving.server import serve_bundle
 
@@ -136,8 +137,7 @@ def run_sweep(
     sweep = plan_sweep(recipe, bundle, environment, url)
     with open_sweep(sweep.folder, sweep.record, environment):
         scan = scan_sweep(sweep.folder)
-        source = prompt_source(recipe.bench, bundle.tokenizer_dir)
-        drawn = [(point, source.draw(point)) for point in sweep.points]
+        drawn = _draw(recipe, bundle, sweep.points)
         todo = [(point, prompts) for point, prompts in drawn if not _is_finished(scan, point, prompts)]
         skipped = len(sweep.points) - len(todo)
         on_event(Resumed(sweep.folder, skipped, len(sweep.points), scan.damaged))
@@ -150,7 +150,13 @@ def run_sweep(
     return result
 
 
-def _is_finished(scan: Scan, point: Point, prompts: Prompts) -> bool:
+def _draw(recipe: Recipe, bundle: Bundle, points: Sequence[Point]) -> list[tuple[Point, Drawn]]:
+    bench, limit = recipe.bench, recipe.engine.max_seq_len
+    source = open_source(WorkloadSection(), bundle.tokenizer_dir, text=bench.prompts, max_seq_len=limit)
+    return [(p, draw(source.at(p.isl, p.osl), p.requests, p.warmup, seed=bench.seed, repeat=p.repeat)) for p in points]
+
+
+def _is_finished(scan: Scan, point: Point, prompts: Drawn) -> bool:
     trial = scan.finished(point)
     if trial is not None and trial.prompts_sha256 != prompts.sha256:
         raise RecordError(
@@ -170,7 +176,7 @@ class _Runner:
     on_event: Callable[[Event], None]
     result: SweepResult
 
-    async def run(self, todo: Sequence[tuple[Point, Prompts]], connect: Connect) -> None:
+    async def run(self, todo: Sequence[tuple[Point, Drawn]], connect: Connect) -> None:
         async with connect(self.through.url, self.sweep.recipe.serve.model_name) as client:
             if not self.through.started_by_bench:
                 await self._check_served(client)
@@ -195,9 +201,9 @@ class _Runner:
             what = "the server does not say which bundle it runs"
         raise RecordError(what, where=self.through.url, hint="Type: trtkit serve RECIPE, with the same --set")
 
-    async def _trial(self, client: Client, point: Point, prompts: Prompts) -> Trial:
+    async def _trial(self, client: Client, point: Point, prompts: Drawn) -> Trial:
         load_average, started_at = os.getloadavg()[0], utc_now()
-        work = run_load(client, point, prompts, lambda count: self.on_event(Answered(count)))
+        work = run_load(client, prompts.measured, prompts.warmup, ClosedLoop(point.concurrency), self._on_request)
         try:
             load = await while_alive(work, self.check)
         except ServerError as error:
@@ -209,8 +215,11 @@ class _Runner:
         write_trial(self.sweep.folder, trial, requests)
         return trial
 
+    def _on_request(self, count: int) -> None:
+        self.on_event(Answered(count))
+
     def _record(
-        self, point: Point, prompts: Prompts, load: Load, requests: bytes, load_average: float, started_at: str
+        self, point: Point, prompts: Drawn, load: Load, requests: bytes, load_average: float, started_at: str
     ) -> Trial:
         checks = check_trial(point, load.requests)
         status = status_of(load.error, checks)
