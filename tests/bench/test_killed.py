@@ -23,6 +23,7 @@ from toolkit.recipe import Recipe
 ROOT = Path(__file__).parents[2]
 KILLS = 10
 TIMED = {"metrics", "started_at", "ended_at", "duration_s", "load_average_1m", "evidence", "attempt", "argv"}
+TIMED |= {"conditions", "telemetry", "energy_j"}
 OVERRIDES = [
     "bench.runner=engine",
     "bench.variants=[{name: a}, {name: b, set: {engine.precision: w4a4}}]",

@@ -346,7 +346,6 @@ def test_half_written_leftovers_are_cleaned_and_never_read(bench: Bench) -> None
 @pytest.mark.parametrize(
     ("runner", "runtime", "url", "message"),
     [
-        ("triton", "tensorrt-llm", None, "records sweeps on a CPU only"),
         ("engine", "cpu", "127.0.0.1:1", "runner engine measures no server"),
         ("trtllm-bench", "cpu", None, "trtllm-bench measures runtime tensorrt-llm, not cpu"),
     ],
@@ -361,7 +360,7 @@ def test_what_a_runner_cannot_measure(recipe: Recipe, runner: str, runtime: str,
 def test_prompts_are_drawn_before_the_server_starts(bench: Bench) -> None:
     assert bench.recipe.bench.prompts is not None
     bench.recipe.bench.prompts.write_text("w1 w2 w3 w4 w5")
-    with pytest.raises(RecipeError, match="there are not 5 different prompts of 4 tokens"):
+    with pytest.raises(RecipeError, match="after 2 different prompts of 4 tokens no other"):
         bench.run()
     assert bench.served == []
 

@@ -32,6 +32,8 @@ def plan(*, variants: tuple[str, ...] = ("a", "b"), gpus: int = 1, **changes: An
         "repeats": repeats,
         "variants": tuple(made_up_variant(name, gpus=gpus) for name in variants),
         "prompts_sha256": None,
+        "workload": {"kind": "fixed"},
+        "trace_sha256": None,
         "environment": "e",
         "server": "on this machine",
         "points": points,

@@ -43,17 +43,17 @@ def read_requests(path: Path, model: type[Request]) -> tuple[Request, ...]:
 def check_evidence(trial: Trial, folder: Path, record: Path) -> None:
     """Raise ``RecordError`` unless the trial's files are those which were written, and say what its ``record`` says.
 
-    The first of its checks are those of the requests; what comes after them was seen while it ran.
+    Its conditions were seen while it ran, and are believed.
     """
     for name, sha256 in trial.evidence.items():
         if hashlib.sha256(read_bytes(folder / name)).hexdigest() != sha256:
             raise RecordError(f"its SHA-256 is not the one in {record.name}", where=str(folder / name), hint=AGAIN)
     checks, metrics = _of_report(folder) if trial.runner == "trtllm-bench" else _of_requests(trial, folder)
-    if trial.checks[: len(checks)] != checks:
+    if trial.checks != checks:
         raise RecordError("its checks are not those of its requests", where=str(record), hint=AGAIN)
     if trial.status != "ok":
         return
-    if status_of(trial.error, trial.checks) != "ok":
+    if status_of(trial.error, (*trial.checks, *trial.conditions)) != "ok":
         raise RecordError("its status is ok, but its checks are not", where=str(record), hint=AGAIN)
     if trial.metrics != metrics:
         raise RecordError("its metrics are not those of its requests", where=str(record), hint=AGAIN)
@@ -63,7 +63,9 @@ def _of_requests(trial: Trial, folder: Path) -> tuple[tuple[Check, ...], Metrics
     if REQUESTS_FILE not in trial.evidence:
         raise RecordError(f"it names no {REQUESTS_FILE}", where=str(folder), hint=AGAIN)
     requests = read_requests(folder / REQUESTS_FILE, RequestRecord)
-    return check_trial(trial.point, requests), compute_metrics(requests) if trial.status == "ok" else None
+    workload = trial.recipe.get("bench", {}).get("workload") or {"kind": "fixed"}
+    checks = check_trial(trial.point, requests, fixed=workload["kind"] == "fixed")
+    return checks, compute_metrics(requests) if trial.status == "ok" else None
 
 
 def _of_report(folder: Path) -> tuple[tuple[Check, ...], Metrics | None]:

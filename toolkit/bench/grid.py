@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from toolkit.bench.canonical import digest
+from toolkit.bench.workload.lengths import longest as longest_of
 from toolkit.errors import RecipeError
 from toolkit.recipe import DEFAULT, BenchSection, Recipe, variants_of
 
@@ -16,8 +17,9 @@ from toolkit.recipe import DEFAULT, BenchSection, Recipe, variants_of
 class Point:
     """One trial to measure.
 
-    ``isl`` and ``osl`` are tokens, ``concurrency`` is requests in flight, ``requests`` and ``warmup`` count measured
-    and unmeasured requests, ``repeat`` counts from 1.
+    ``isl`` and ``osl`` are tokens, 0 where a trace has them. ``concurrency`` is requests in flight, 0 in an open loop,
+    which has a ``rate`` of requests a second (None for a replay). ``requests`` and ``warmup`` count measured and
+    unmeasured requests, ``repeat`` counts from 1.
     """
 
     isl: int
@@ -27,16 +29,22 @@ class Point:
     warmup: int
     repeat: int
     variant: str = DEFAULT
+    rate: float | None = None
 
     @property
-    def conditions(self) -> dict[str, int | str]:
-        """What is measured: every field but the repeat, and but the variant where there is one alone."""
-        fields = asdict(self)
-        del fields["repeat"]
-        if self.variant == DEFAULT:
-            # so that the points of schema 1 keep their ids
-            del fields["variant"]
-        return fields
+    def conditions(self) -> dict[str, int | float | str]:
+        """What is measured: every field but the repeat, and but those that schema 1 had not where they say nothing."""
+        usual = {"variant": DEFAULT, "rate": None}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name != "repeat" and (name not in usual or value != usual[name])
+        }
+
+    @property
+    def load(self) -> int:
+        """Ascends with what is asked of the server: requests in flight, or those of a million seconds."""
+        return max(1, self.concurrency if self.rate is None else round(self.rate * 1e6))
 
     @property
     def point_id(self) -> str:
@@ -50,20 +58,29 @@ class Point:
 
     def __str__(self) -> str:
         variant = "" if self.variant == DEFAULT else f"{self.variant}: "
-        return f"{variant}ISL {self.isl}, OSL {self.osl}, concurrency {self.concurrency}, repeat {self.repeat}"
+        lengths = f"ISL {self.isl}, OSL {self.osl}" if self.isl else "trace"
+        load = f"concurrency {self.concurrency}" if self.concurrency else "replay"
+        load = load if self.rate is None else f"{self.rate:g} requests/s"
+        return f"{variant}{lengths}, {load}, repeat {self.repeat}"
 
 
 def plan_points(bench: BenchSection, variants: Sequence[str] = (DEFAULT,)) -> tuple[Point, ...]:
-    """Every variant × ISL × OSL × concurrency, each once, in the order of the recipe.
+    """Every variant × ISL × OSL × concurrency or rate, each once, in the order of the recipe.
 
-    Each point measures at least as many requests as are in flight. Raises ``RecipeError`` for a length or concurrency
-    that is listed twice.
+    Each point measures at least as many requests as are in flight. An open loop is warmed up as the highest concurrency
+    would be; a trace has lengths, a replay times of its own, so these axes have one step. Raises ``RecipeError`` for a
+    length or concurrency that is listed twice.
     """
     for name, values in (("isl", bench.isl), ("osl", bench.osl), ("concurrency", bench.concurrency)):
         _check_axis(f"bench.{name}", values)
+    lengths = [(0, 0)] if bench.workload.kind == "trace" else list(itertools.product(bench.isl, bench.osl))
+    most = max(bench.concurrency)
+    loads: list[tuple[int, float | None]] = [(users, None) for users in bench.concurrency]
+    if bench.arrival.kind != "closed":
+        loads = [(0, rate) for rate in bench.arrival.rate or (None,)]
     return tuple(
-        Point(isl, osl, concurrency, max(bench.requests, concurrency), bench.warmup * concurrency, 1, variant)
-        for variant, isl, osl, concurrency in itertools.product(variants, bench.isl, bench.osl, bench.concurrency)
+        Point(isl, osl, users, max(bench.requests, users), bench.warmup * (users or most), 1, variant, rate)
+        for variant, (isl, osl), (users, rate) in itertools.product(variants, lengths, loads)
     )
 
 
@@ -92,7 +109,8 @@ def plan_recipe(recipe: Recipe) -> tuple[Mapping[str, Recipe], tuple[Point, ...]
     """The variants' recipes by name, and the points; ``RecipeError`` for a point that a variant cannot hold."""
     variants = variants_of(recipe)
     points = plan_points(recipe.bench, tuple(variants))
-    longest = max(point.isl + point.osl for point in points)
+    # the requests of a trace are measured when it is read
+    longest = max(longest_of(recipe.bench.workload, point.isl, point.osl) if point.isl else 0 for point in points)
     for name, variant in variants.items():
         if longest > variant.engine.max_seq_len:
             raise RecipeError(

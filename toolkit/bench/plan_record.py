@@ -35,6 +35,8 @@ class SweepPlan(Record):
     repeats: int
     variants: tuple[VariantPlan, ...]
     prompts_sha256: str | None
+    workload: dict[str, Any]
+    trace_sha256: str | None
     environment: str
     server: str
     points: tuple[Point, ...]
@@ -64,6 +66,8 @@ def upgrade_sweep(document: dict[str, Any]) -> dict[str, Any]:
         "runner": "triton",
         "strategy": "grid",
         "slo": {},
+        "workload": {"kind": "fixed", "ratio": None, "stdev": None},
+        "trace_sha256": None,
         "repeats": max((point.get("repeat", 1) for point in old.get("points", [])), default=1),
         "variants": (variant,),
     }

@@ -165,7 +165,7 @@ def read_sweep(folder: Path) -> SweepRecord:
 def scan_sweep(folder: Path) -> Scan:
     """Read a sweep folder whole. Damaged trials are listed, a damaged sweep or environment file is raised."""
     sweep = read_sweep(folder)
-    environment = read_record(_environment_path(folder, sweep.plan.environment), Environment, {})
+    environment = read_record(_environment_path(folder, sweep.plan.environment), Environment, {1: _itself})
     trials: list[Trial] = []
     damaged: list[RecordError] = []
     for path in sorted((folder / TRIALS).glob("[!.]*/[!.]*")):
@@ -205,6 +205,11 @@ def _line(trial: Trial) -> dict[str, Any]:
         "tok_s": None if metrics is None else metrics.system_output_throughput_tok_s,
         "tok_s_user": None if metrics is None else metrics.output_throughput_per_user_tok_s,
     }
+
+
+def _itself(document: dict[str, Any]) -> dict[str, Any]:
+    """Environments read schema 1 without help."""
+    return document
 
 
 def _trial_folder(folder: Path, point: Point, attempt: int) -> Path:

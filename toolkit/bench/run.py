@@ -9,20 +9,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolkit.bench.bundles import open_bundles
-from toolkit.bench.environment import fingerprint, utc_now
+from toolkit.bench.checks import status_of
+from toolkit.bench.environment import utc_now
 from toolkit.bench.events import Answered, Event, Finished, Resumed, Started
-from toolkit.bench.grid import Point
+from toolkit.bench.hardware import Hardware, hardware_of
+from toolkit.bench.plan_record import OWN_SERVER
 from toolkit.bench.planner.types import Stop
 from toolkit.bench.portable import portable_argv, portable_recipe
-from toolkit.bench.prompts import Prompts, PromptSource, prompt_source
 from toolkit.bench.records import Scan, digests, next_attempt, open_sweep, scan_sweep, write_index, write_trial
+from toolkit.bench.requests import Requests
 from toolkit.bench.runners.engine import EngineRunner
 from toolkit.bench.runners.protocol import Measured, Runner, Session
 from toolkit.bench.runners.triton import TritonRunner
 from toolkit.bench.runners.trtllm_bench import TrtllmBenchRunner
 from toolkit.bench.strategy import Choice, choose, next_block
 from toolkit.bench.sweep import Sweep, outline, plan_sweep
+from toolkit.bench.telemetry import (
+    TELEMETRY_FILE,
+    Recording,
+    TelemetrySummary,
+    check_telemetry,
+    pack_rows,
+    summarise,
+)
 from toolkit.bench.trial import Trial
+from toolkit.bench.workload import Drawn
 from toolkit.errors import EngineError, RecipeError, RecordError
 from toolkit.recipe import Recipe
 
@@ -53,12 +64,13 @@ def runner_of(recipe: Recipe, url: str | None) -> Runner:
         if runtime == "cpu":
             hint = "Type: --set bench.runner=engine"
             raise EngineError("trtllm-bench measures runtime tensorrt-llm, not cpu", where="bench.runner", hint=hint)
+        if recipe.bench.arrival.kind != "closed":
+            raise RecipeError(
+                "trtllm-bench sends requests in a closed loop only",
+                where="bench.arrival.kind",
+                hint="Set it to closed, or type: --set bench.runner=triton",
+            )
         return TrtllmBenchRunner(recipe.bench.output)
-    if runtime != "cpu":
-        raise EngineError(
-            f"runtime {runtime} runs on a GPU, and runner {kind} records sweeps on a CPU only",
-            hint="Type: --dry-run to see the plan, --set bench.runner=trtllm-bench, or --set target.runtime=cpu",
-        )
     return EngineRunner() if kind == "engine" else TritonRunner(url)
 
 
@@ -80,12 +92,13 @@ def run_sweep(
     """
     runner = runner or runner_of(recipe, url)
     bundles = open_bundles(outline(recipe).variants)
-    environment = fingerprint()
-    sweep = plan_sweep(recipe, bundles, environment, url)
-    with open_sweep(sweep.folder, sweep.record, environment):
+    hardware = hardware_of(recipe)
+    sweep = plan_sweep(recipe, bundles, hardware.environment, url)
+    with open_sweep(sweep.folder, sweep.record, hardware.environment):
         scan = scan_sweep(sweep.folder)
         sources = {
-            name: prompt_source(recipe.bench, variant.bundle.tokenizer_dir) for name, variant in sweep.variants.items()
+            name: Requests.open(variant.recipe, variant.bundle.tokenizer_dir)
+            for name, variant in sweep.variants.items()
         }
         for trial in scan.ok:
             _check_prompts(scan, trial, sources[trial.variant].draw(trial.point))
@@ -93,11 +106,11 @@ def run_sweep(
         total = len(sweep.plan.points) if sweep.plan.strategy == "grid" else None
         on_event(Resumed(sweep.folder, len(scan.ok), total, scan.damaged))
         result = SweepResult(sweep.folder, len(scan.ok))
-        _Run(sweep, runner, sources, tuple(argv), on_event, scan, result).run()
+        _Run(sweep, hardware, runner, sources, tuple(argv), on_event, scan, result).run()
     return result
 
 
-def _check_prompts(scan: Scan, trial: Trial, prompts: Prompts) -> None:
+def _check_prompts(scan: Scan, trial: Trial, prompts: Drawn) -> None:
     if trial.prompts_sha256 != prompts.sha256:
         raise RecordError(
             "it was measured with other prompts than the recipe gives now",
@@ -109,8 +122,9 @@ def _check_prompts(scan: Scan, trial: Trial, prompts: Prompts) -> None:
 @dataclass(slots=True)
 class _Run:
     sweep: Sweep
+    hardware: Hardware
     runner: Runner
-    sources: dict[str, PromptSource]
+    sources: dict[str, Requests]
     argv: tuple[str, ...]
     on_event: Callable[[Event], None]
     scan: Scan
@@ -157,15 +171,20 @@ class _Run:
     def _trial(self, session: Session, choice: Choice) -> str | None:
         """Measure and record one trial; why its variant cannot be measured any more, if so."""
         point = choice.point
-        prompts = self.sources[point.variant].draw(point)
+        source = self.sources[point.variant]
+        drawn, arrival = source.draw(point), source.arrival(point)
         number = self.result.skipped + len(self.result.trials) + 1
         total = len(self.sweep.plan.points) if self.sweep.plan.strategy == "grid" else None
         self.on_event(Started(number, total, point, choice.why))
-        load_average, started_at, start = os.getloadavg()[0], utc_now(), time.monotonic()
-        measured = session.measure(point, prompts, lambda count: self.on_event(Answered(count)))
-        duration_s = time.monotonic() - start
-        trial = self._record(choice, prompts, measured, load_average, started_at, duration_s)
-        write_trial(self.sweep.folder, trial, measured.evidence)
+        load_average, started_at = os.getloadavg()[0], utc_now()
+        with self.hardware.watched(own_server=self.sweep.plan.server == OWN_SERVER) as recording:
+            start_ns = time.monotonic_ns()
+            measured = session.measure(point, drawn, arrival, lambda count: self.on_event(Answered(count)))
+            end_ns = time.monotonic_ns()
+        seen = _Seen(load_average, started_at, start_ns, end_ns, recording)
+        evidence = {**measured.evidence, TELEMETRY_FILE: pack_rows(recording.rows)}
+        trial = self._record(choice, drawn, measured, seen, digests(evidence))
+        write_trial(self.sweep.folder, trial, evidence)
         self.result.trials.append(trial)
         write_index(self.sweep.folder, [*self.scan.trials, *self.result.trials])
         self.on_event(Finished(trial))
@@ -173,17 +192,13 @@ class _Run:
             raise KeyboardInterrupt
         return measured.stopped
 
-    def _record(
-        self,
-        choice: Choice,
-        prompts: Prompts,
-        measured: Measured,
-        load_average: float,
-        started_at: str,
-        duration_s: float,
-    ) -> Trial:
-        point: Point = choice.point
-        record = self.sweep.record
+    def _record(self, choice: Choice, drawn: Drawn, measured: Measured, seen: _Seen, evidence: dict[str, str]) -> Trial:
+        point, record = choice.point, self.sweep.record
+        telemetry = seen.telemetry()
+        conditions = (*measured.conditions, *check_telemetry(telemetry))
+        status = measured.status
+        if status == "ok":
+            status = status_of(measured.error, (*measured.checks, *conditions))
         return Trial(
             sweep_id=record.sweep_id,
             point_id=point.point_id,
@@ -191,22 +206,40 @@ class _Run:
             attempt=next_attempt(self.sweep.folder, point),
             runner=self.runner.kind,
             why=choice.why,
-            status=measured.status,
+            status=status,
             error=measured.error,
             hardware=record.hardware,
             env_id=self.sweep.environment.env_id,
             server=measured.server,
-            load_average_1m=load_average,
+            load_average_1m=seen.load_average,
             argv=portable_argv(self.argv),
             command=measured.command,
             recipe=portable_recipe(self.sweep.variants[point.variant].recipe),
-            prompts_sha256=prompts.sha256,
-            started_at=started_at,
+            prompts_sha256=drawn.sha256,
+            started_at=seen.started_at,
             ended_at=utc_now(),
-            duration_s=duration_s,
+            duration_s=(seen.end_ns - seen.start_ns) / 1e9,
             checks=measured.checks,
-            metrics=measured.metrics,
-            telemetry=None,
-            energy_j=None,
-            evidence=digests(measured.evidence),
+            conditions=conditions,
+            metrics=measured.metrics if status == "ok" else None,
+            telemetry=telemetry,
+            energy_j=telemetry.energy_j,
+            evidence=evidence,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen around a measurement; times are of the monotonic clock, ``started_at`` is of the day's."""
+
+    load_average: float
+    started_at: str
+    start_ns: int
+    end_ns: int
+    recording: Recording
+
+    def telemetry(self) -> TelemetrySummary:
+        recording = self.recording
+        return summarise(
+            recording.rows, self.start_ns, self.end_ns, period_s=recording.period_s, problem=recording.problem
         )

@@ -99,7 +99,7 @@ def _spaces(plan: SweepPlan, without: Collection[str]) -> list[dict[Cell, Point]
     spaces: dict[tuple[int, int], dict[Cell, Point]] = defaultdict(dict)
     for point in plan.points:
         if point.variant not in without:
-            spaces[point.isl, point.osl][Cell(point.variant, point.concurrency)] = point.once
+            spaces[point.isl, point.osl][Cell(point.variant, point.load)] = point.once
     return list(spaces.values())
 
 
@@ -143,7 +143,7 @@ def _planner(plan: SweepPlan, budget: Budget) -> Planner:
 
 def observe(trial: Trial, gpus: int) -> Observation:
     """What a trial tells the planner. A limit that its metrics do not have counts as broken."""
-    cell, metrics = Cell(trial.variant, trial.point.concurrency), trial.metrics
+    cell, metrics = Cell(trial.variant, trial.point.load), trial.metrics
     minutes = None if trial.duration_s is None else trial.duration_s * gpus / 60
     if metrics is None:
         return Observation(cell, ok=False, gpu_minutes=minutes)

@@ -26,9 +26,9 @@ PLACES: dict[str, Any] = {
     "checkpoint": True,
     "engine": {"output"},
     "serve": {"repository", "host", "grpc_port", "http_port", "metrics_port"},
-    "bench": {"output", "prompts", "budget", "variants", "strategy", "repeats", "slo"},
+    "bench": {"output", "prompts", "budget", "variants", "strategy", "repeats", "slo", "workload"},
 }
-"""The last three keys are in the plan as they were resolved."""
+"""What a bench section says of strategy, repeats, slo and workload is in the plan as it was resolved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,13 @@ def outline(recipe: Recipe) -> Outline:
 
 
 def _strategy(bench: BenchSection, points: Sequence[Point]) -> Literal["grid", "ladder", "frontier"]:
+    if bench.arrival.kind != "closed" and bench.strategy not in ("auto", "grid"):
+        what = f"strategy {bench.strategy} climbs concurrencies, and an open loop has none"
+        raise RecipeError(what, where="bench.strategy", hint="Type: --set bench.strategy=grid")
     if bench.strategy != "auto":
         return bench.strategy
+    if bench.arrival.kind != "closed":
+        return "grid"
     most = max(Counter((point.isl, point.osl) for point in points).values())
     return "frontier" if most >= LEAST_FOR_FRONTIER else "grid"
 
@@ -86,7 +91,7 @@ def plan_sweep(
     and a changed one gets another. Raises ``RecipeError`` as ``outline`` does.
     """
     planned = outline(recipe)
-    prompts = recipe.bench.prompts
+    prompts, workload = recipe.bench.prompts, recipe.bench.workload
     plan = SweepPlan(
         runner=recipe.bench.runner,
         strategy=planned.strategy,
@@ -94,6 +99,8 @@ def plan_sweep(
         repeats=planned.repeats,
         variants=tuple(_variant(name, one, bundles[name]) for name, one in planned.variants.items()),
         prompts_sha256=None if prompts is None else _sha256(prompts),
+        workload=workload.model_dump(mode="json", exclude={"trace"}),
+        trace_sha256=None if workload.trace is None else _sha256(workload.trace),
         environment=environment.env_id,
         server=_server(url),
         points=planned.points,

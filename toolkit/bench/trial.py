@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from toolkit.bench.checks import Check, Status
+from toolkit.bench.checks import WARNINGS, Check, Status
 from toolkit.bench.grid import Point
 from toolkit.bench.metrics import Metrics
+from toolkit.bench.telemetry import TelemetrySummary
 from toolkit.recipe import RunnerKind
 
 REQUESTS_FILE = "requests.jsonl.gz"
@@ -31,7 +32,8 @@ class Trial(Record):
     ``failed``: a request, its warm-up or the command ended in an error; ``invalid``: a check does not hold;
     ``timeout``, ``stalled``, ``oom`` and ``interrupted`` say how it ended before. ``why`` is the planner's reason.
     ``recipe`` is that of the variant; it, ``argv`` (trtkit's own) and ``command`` (the runner's, where it starts one)
-    name no folder of the machine. ``duration_s`` is by a clock that never steps back, None in records of schema 1.
+    name no folder of the machine. ``checks`` follow from the requests kept, ``conditions`` from what was seen while it
+    ran. ``duration_s`` is by a clock that never steps back, None in records of schema 1.
     ``evidence`` is the SHA-256 of each file beside the record.
     """
 
@@ -56,8 +58,9 @@ class Trial(Record):
     ended_at: str
     duration_s: float | None
     checks: tuple[Check, ...]
+    conditions: tuple[Check, ...]
     metrics: Metrics | None
-    telemetry: dict[str, Any] | None
+    telemetry: TelemetrySummary | None
     energy_j: float | None
     evidence: dict[str, str]
 
@@ -72,7 +75,11 @@ class Trial(Record):
     @property
     def reason(self) -> str:
         """Why it is not ``ok``."""
-        return self.error or "; ".join(f"{check.name}: {check.detail}" for check in self.checks if not check.passed)
+        return self.error or "; ".join(
+            f"{check.name}: {check.detail}"
+            for check in (*self.checks, *self.conditions)
+            if not check.passed and check.name not in WARNINGS
+        )
 
 
 def upgrade_trial(document: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +91,7 @@ def upgrade_trial(document: dict[str, Any]) -> dict[str, Any]:
         "why": "grid: every point is measured",
         "command": (),
         "duration_s": None,
+        "conditions": (),
         "telemetry": None,
         "energy_j": None,
         "evidence": {REQUESTS_FILE: document.get("requests_sha256")},

@@ -22,6 +22,7 @@ INPUT_PATHS = (
     ("checkpoint", "input_scales"),
     ("checkpoint", "bf16"),
     ("bench", "prompts"),
+    ("bench", "workload", "trace"),
 )
 PATH, REPO = ("checkpoint", "path"), ("checkpoint", "repo")
 SOURCE_KEYS = ("path", "repo", "revision", "tokenizer", "input_scales", "bf16")
@@ -54,18 +55,22 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def _anchor_inputs(data: dict[str, Any], folder: Path) -> None:
-    """Inputs count from the recipe's folder. What starts at home, or is no path, is left to the schema."""
-    for section, key in INPUT_PATHS:
-        values = data.get(section)
-        text = values.get(key) if isinstance(values, dict) else None
-        if isinstance(text, str) and not text.startswith("~") and "\0" not in text:
-            # normalised lexically, so that a recipe in a linked folder keeps pointing beside the link
-            data[section][key] = os.path.normpath(folder / text)
-    for settings in _variant_settings(data):
-        for section, key in INPUT_PATHS:
-            text = settings.get(f"{section}.{key}")
-            if isinstance(text, str) and not text.startswith("~") and "\0" not in text:
-                settings[f"{section}.{key}"] = os.path.normpath(folder / text)
+    """Inputs count from the recipe's folder."""
+    for *sections, key in INPUT_PATHS:
+        values: Any = data
+        for section in sections:
+            values = values.get(section) if isinstance(values, dict) else None
+        _anchor(values, key, folder)
+        for settings in _variant_settings(data):
+            _anchor(settings, ".".join((*sections, key)), folder)
+
+
+def _anchor(values: Any, key: str, folder: Path) -> None:
+    """What starts at home, or is no path, is left to the schema."""
+    text = values.get(key) if isinstance(values, dict) else None
+    if isinstance(text, str) and not text.startswith("~") and "\0" not in text:
+        # normalised lexically, so that a recipe in a linked folder keeps pointing beside the link
+        values[key] = os.path.normpath(folder / text)
 
 
 def _variant_settings(data: dict[str, Any]) -> list[dict[str, Any]]:

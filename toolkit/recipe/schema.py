@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from toolkit.recipe.base import Length, RecipePath, Section
 from toolkit.recipe.scalars import Dumper
 from toolkit.recipe.sweep import RunnerKind, SloSection, Strategy, VariantSection
+from toolkit.recipe.workload import ArrivalSection, WorkloadSection
 
 # owner/name as the Hub allows it; no segment is or holds '..'
 REPO_PATTERN = r"^[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*/[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*$"
@@ -165,6 +166,8 @@ class BenchSection(Section):
         None, ge=0, description="GPU-minutes that the trials may take; a sweep goes on when it is raised."
     )
     slo: SloSection = Field(SloSection(), description="Limits whose highest concurrency is searched for.")
+    workload: WorkloadSection = Field(WorkloadSection(), description="How long the requests of a point are.")
+    arrival: ArrivalSection = Field(ArrivalSection(), description="When requests are sent.")
     isl: tuple[Length, ...] = Field((64,), min_length=1, description="Input sequence lengths, tokens.")
     osl: tuple[Length, ...] = Field((32,), min_length=1, description="Output sequence lengths, tokens.")
     concurrency: tuple[Length, ...] = Field((1,), min_length=1, description="Requests in flight.")

@@ -32,6 +32,8 @@ _NUMPY: dict[str, type[np.generic]] = {
     "FP32": np.float32,
     "FP64": np.float64,
 }
+_LETTERS = {datatype: (np.dtype(kind).char, np.dtype(kind).itemsize) for datatype, kind in _NUMPY.items()}
+"""Of each datatype: the letter that the ``struct`` module has for it, and its bytes."""
 _READ = frozenset(
     (
         "text_output",
@@ -133,12 +135,13 @@ def decode(message: Any, received_ns: int) -> Chunk:
     if message.error_message:
         raise error_from_text(message.error_message)
     response = message.infer_response
-    if len(response.outputs) != len(response.raw_output_contents):
-        raise ClientError(f"{len(response.outputs)} outputs came with {len(response.raw_output_contents)} contents")
+    declared, contents = response.outputs, response.raw_output_contents
+    if len(declared) != len(contents):
+        raise ClientError(f"{len(declared)} outputs came with {len(contents)} contents")
     outputs = {
-        output.name: _array(output.name, output.datatype, tuple(output.shape), raw)
-        for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
-        if output.name in _READ
+        name: _array(name, output.datatype, output.shape, raw)
+        for output, raw in zip(declared, contents, strict=True)
+        if (name := output.name) in _READ
     }
     return Chunk(
         text="".join(outputs.get("text_output", ())),
@@ -189,6 +192,11 @@ def _array(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> list[A
         return list(_texts(name, raw))
     if datatype not in _NUMPY:
         raise ClientError(f"output {name!r} has the unexpected datatype {datatype!r}")
+    letter, size = _LETTERS[datatype]
+    if len(shape) == 1 and shape[0] * size == len(raw):
+        # what nearly all are; an array of NumPy would take four times as long
+        flat: list[Any] = memoryview(raw).cast(letter).tolist()
+        return flat
     try:
         array: npt.NDArray[Any] = np.frombuffer(raw, _NUMPY[datatype]).reshape(shape)
     except ValueError:

@@ -77,7 +77,7 @@ def test_neither_host_nor_card_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_every_measured_part_exists() -> None:
     measured = fingerprint_module.MEASURED
     assert [part for part in measured if not (fingerprint_module.PACKAGE / part).exists()] == []
-    assert "bench/prompts.py" in measured
+    assert "bench/workload" in measured
 
 
 def test_times_are_utc() -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.made_up import small_recipe
+from tests.bench.made_up import made_up_environment, small_recipe
 from tests.bench.trtllm.fake import QUICK, RELEASE, SCRIPT
+from toolkit.bench import run as run_module
 from toolkit.bench.events import Answered, Event
+from toolkit.bench.hardware import Hardware
 from toolkit.bench.records import TRIAL_FILE, scan_sweep
 from toolkit.bench.report import read_sweeps
 from toolkit.bench.run import SweepResult, run_sweep
@@ -33,6 +35,12 @@ TARGET = (
     "bench.warmup=2",
     "bench.osl=[28]",
 )
+
+
+@pytest.fixture(autouse=True)
+def _a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in needs none, and this machine may have none."""
+    monkeypatch.setattr(run_module, "hardware_of", lambda recipe: Hardware(made_up_environment("GPU made-up"), ()))
 
 
 @pytest.fixture
@@ -71,6 +79,7 @@ def test_a_sweep(recipe: Recipe, tmp_path: Path) -> None:
             "stdout.log",
             "stderr.log",
             "extra_llm_api.yaml",
+            "telemetry.csv.gz",
         }
         assert (folder / "extra_llm_api.yaml").read_bytes() == ARGS
         assert trial.metrics is not None

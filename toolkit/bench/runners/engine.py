@@ -70,6 +70,6 @@ class EngineRunner:
     @contextmanager
     def open(self, variant: Variant) -> Iterator[Session]:
         client = EngineClient(self.load(variant.bundle))
-        with OnlineSession.open(client, lambda: None, None) as session:
+        with OnlineSession.open(client, lambda: None, None, fixed=variant.fixed) as session:
             session.probe()
             yield session

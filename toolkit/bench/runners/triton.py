@@ -48,7 +48,7 @@ class TritonRunner:
         with own or nullcontext(unwatched(self.url or "")) as endpoint:
             through = ServedBy(url=endpoint.url, started_by_bench=own is not None)
             client = self.connect(endpoint.url, variant.recipe.serve.model_name)
-            with OnlineSession.open(client, endpoint.check, through) as session:
+            with OnlineSession.open(client, endpoint.check, through, fixed=variant.fixed) as session:
                 if own is None:
                     self._check_served(session, variant)
                 session.probe()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,13 +15,14 @@ from toolkit.bench.checks import Status
 from toolkit.bench.evidence import pack_requests
 from toolkit.bench.grid import Point
 from toolkit.bench.portable import portable_argv
-from toolkit.bench.prompts import Prompts
 from toolkit.bench.runners.protocol import Measured, Session, Variant
 from toolkit.bench.trial import REQUESTS_FILE
 from toolkit.bench.trtllm.argv import BenchPoint, PointFiles, bench_argv
+from toolkit.bench.trtllm.dataset import write_requests
 from toolkit.bench.trtllm.metrics import metrics_of
 from toolkit.bench.trtllm.outcome import Expected, Outcome
 from toolkit.bench.trtllm.runner import Limits, run_point
+from toolkit.bench.workload import Arrival, Drawn
 from toolkit.checkpoint.files import write_atomic
 from toolkit.engine.bundle import CHECKPOINT, LLM_ARGS
 from toolkit.errors import EngineError
@@ -88,35 +88,29 @@ class TrtllmBenchSession:
     args: bytes
     runner: TrtllmBenchRunner
 
-    def measure(self, point: Point, prompts: Prompts, on_request: Callable[[int], None]) -> Measured:
+    def measure(self, point: Point, drawn: Drawn, arrival: Arrival, on_request: Callable[[int], None]) -> Measured:
         folder = self.runner.scratch / SCRATCH
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
-            return self._measure(folder, point, prompts, on_request)
+            return self._measure(folder, point, drawn, on_request)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _measure(self, folder: Path, point: Point, prompts: Prompts, on_request: Callable[[int], None]) -> Measured:
+    def _measure(self, folder: Path, point: Point, drawn: Drawn, on_request: Callable[[int], None]) -> Measured:
         write_atomic(folder / ARGS_FILE, self.args)
-        write_atomic(folder / DATASET, dataset_of(prompts, point.osl))
+        dataset = write_requests(folder / DATASET, drawn.measured)
         args = yaml.safe_load(self.args)
         argv = point_argv(self.variant.recipe, args, folder / ARGS_FILE, point, folder)
         outcome = run_point(
             argv,
             PointFiles(folder / "run"),
-            Expected(point.requests, point.isl, point.osl),
+            Expected(point.requests, dataset.mean_isl, dataset.mean_osl),
             limits=self.runner.limits,
             env=self.runner.env,
             on_progress=lambda progress: on_request(progress.done),
         )
         return _measured(outcome, portable_argv(argv), self.args)
-
-
-def dataset_of(prompts: Prompts, osl: int) -> bytes:
-    """The measured prompts as trtllm-bench reads them, in their order; its warm-up takes the first of them."""
-    rows = ({"task_id": number, "input_ids": ids, "output_tokens": osl} for number, ids in enumerate(prompts.measured))
-    return b"".join(json.dumps(row, separators=(",", ":")).encode() + b"\n" for row in rows)
 
 
 def _measured(outcome: Outcome, command: tuple[str, ...], args: bytes) -> Measured:
@@ -131,4 +125,4 @@ def _measured(outcome: Outcome, command: tuple[str, ...], args: bytes) -> Measur
     if outcome.requests is not None:
         evidence[REQUESTS_FILE] = pack_requests(outcome.requests)
     left = f"process {outcome.left[0]} of the last trial cannot be ended" if outcome.left else None
-    return Measured(status, error, (), metrics, evidence, command, stopped=left)
+    return Measured(status, error, (), metrics, evidence=evidence, command=command, stopped=left)
