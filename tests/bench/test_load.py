@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 
 from tests.bench.made_up import FakeClient, refuse
-from tests.bench.virtual_time import VirtualLoop, run
+from tests.virtual_time import VirtualLoop, run
 from toolkit.bench.load import Load, run_load
 from toolkit.bench.request import RequestRecord
 from toolkit.bench.workload import Arrival, ClosedLoop, OpenLoop, Replay, RequestSpec
