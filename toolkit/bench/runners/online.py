@@ -82,10 +82,16 @@ class OnlineSession:
         )
 
     def _broken(self) -> str | None:
-        """Why no token can be generated, None if one can."""
+        """Why no token can be generated, in the server's own words where it has any; None if one can."""
         try:
             self.probe()
-        except (ClientError, EngineError, ServerError) as error:
+        except ServerError as error:
+            return str(error)
+        except (ClientError, EngineError) as error:
+            try:
+                self.check()
+            except ServerError as death:
+                return str(death)
             return str(error)
         return None
 
