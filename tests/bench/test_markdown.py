@@ -15,6 +15,7 @@ RUN = Run(
     started_at="2025-01-01T00:00:00.000Z",
     ended_at="2025-01-02T00:00:00.000Z",
     load_average=(0.5, 1.25),
+    disturbed=0,
     variants=(Measures("default", "cpu, w4a16", "0123456789ab"),),
     environment="ba9876543210",
     software={"python": "3.11.0", "numpy": "1.26.4"},
@@ -88,8 +89,19 @@ def test_variants_are_a_column_and_each_is_explained() -> None:
     assert "- w4a16: cpu, w4a16; bundle 000000000000\n- w4a4: cpu, w4a4; bundle 111111111111\n" in text
 
 
+def test_rates_and_traces_and_what_disturbed_them() -> None:
+    rows = (replace(ROWS[0], concurrency=0, rate=2.5), replace(ROWS[0], isl=0, osl=0, concurrency=0))
+    table = Table("CPU", "m", "triton", (replace(RUN, disturbed=2),), rows)
+    assert [line.split()[:3] for line in to_text(table).splitlines()[2:]] == [
+        ["32", "8", "2.5/s"],
+        ["trace", "trace", "replay"],
+    ]
+    text = to_markdown(Summary((table,), ()), None)
+    assert "- Caution: beside 2 of the trials others used more than a quarter of the CPU\n" in text
+
+
 def test_nothing_measured_yet() -> None:
-    run = Run("r", "grid", 3, 0, None, None, None, (), "e", {}, None, "s", ())
+    run = Run("r", "grid", 3, 0, None, None, None, 0, (), "e", {}, None, "s", ())
     text = to_markdown(Summary((Table("CPU", "m", "triton", (run,), ()),), ()), None)
     assert "- Measured: nothing measured; grid, 0 of 3 trials\n" in text
     assert "- Source: s\n" in text

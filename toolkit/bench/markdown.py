@@ -24,8 +24,10 @@ HEADINGS = (
 INTRODUCTION = """\
 # Benchmark report
 
-A closed loop: `concurrency` users, each sending its next request when its last one has ended. Every prompt has exactly
-ISL tokens and every output exactly OSL. Each runner has tables of its own: what they measure is not the same.
+A closed loop: `concurrency` users, each sending its next request when its last one has ended. Where that column is a
+rate (/s) or a replay, requests are sent at their own times, whatever is in flight, and each one's clock starts when it
+was due. Every prompt has exactly ISL tokens and every output exactly OSL, unless the run's workload says otherwise.
+Each runner has tables of its own: what they measure is not the same.
 
 - tok/s: output tokens of the whole system per second, from the first start to the last end.
 - tok/s/user: mean over requests of OSL / end-to-end latency, prefill and waiting included.
@@ -84,7 +86,7 @@ def _lines(table: Table) -> list[tuple[str, ...]]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    counts = (row.isl, row.osl, row.concurrency, row.requests, row.trials)
+    counts = (row.isl or "trace", row.osl or "trace", row.load, row.requests, row.trials)
     figures = (row.tok_s, row.tok_s_user, row.ttft_p50_ms, row.ttft_p99_ms, row.tpot_p50_ms, row.tpot_p99_ms)
     return (*map(str, counts), *map(figure, figures))
 
@@ -109,6 +111,11 @@ def _provenance(run: Run) -> list[str]:
         *(
             f"- {'Runtime' if one.variant == DEFAULT else one.variant}: {one.target}; bundle {one.bundle}"
             for one in run.variants
+        ),
+        *(
+            [f"- Caution: beside {run.disturbed} of the trials others used more than a quarter of the CPU"]
+            if run.disturbed
+            else []
         ),
         f"- Environment: {run.environment}; {software}",
         f"- Source: {run.source}{commit}",

@@ -91,7 +91,7 @@ def _panel(altair: Any, table: Table) -> Any:
         y=_axis(altair, altair.Y, data, "system", "tok/s per system: output tokens per second"),
         color=color,
     )
-    line = base.mark_line(strokeWidth=2).encode(order="concurrency:Q")
+    line = base.mark_line(strokeWidth=2).encode(order="load:Q")
     dominated = base.mark_point(size=70, filled=False, fill="white", strokeWidth=2, opacity=1)
     front = base.transform_filter("datum.front").mark_point(size=70, filled=True, opacity=1)
     labels = base.mark_text(align="left", dx=8, dy=-7, fontSize=11).encode(text="label:N")
@@ -133,11 +133,11 @@ def _values(table: Table) -> list[dict[str, Any]]:
     return [
         {
             "series": series,
-            "concurrency": row.concurrency,
+            "load": row.concurrency or row.rate or 0.0,
             "user": row.tok_s_user,
             "system": row.tok_s,
             "front": on_front,
-            "label": f"c={row.concurrency}",
+            "label": f"c={row.load}" if row.concurrency else row.load,
         }
         for series, rows in lines.items()
         for row, on_front in zip(rows, pareto_front([(row.tok_s_user, row.tok_s) for row in rows]), strict=True)

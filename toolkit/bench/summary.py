@@ -21,7 +21,7 @@ from toolkit.recipe import RunnerKind
 @dataclass(frozen=True, slots=True)
 class Row:
     """One point of one run; each figure is the median over its ``trials``. TPOT is None for outputs of one token, and
-    so is whatever the runner does not say."""
+    so is whatever the runner does not say. ``concurrency`` is 0 in an open loop."""
 
     run: str
     variant: str
@@ -36,6 +36,14 @@ class Row:
     ttft_p99_ms: float | None
     tpot_p50_ms: float | None
     tpot_p99_ms: float | None
+    rate: float | None = None
+
+    @property
+    def load(self) -> str:
+        """Requests in flight, or a second."""
+        if self.rate is not None:
+            return f"{self.rate:g}/s"
+        return str(self.concurrency) if self.concurrency else "replay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,8 @@ class Measures:
 @dataclass(frozen=True, slots=True)
 class Run:
     """Where the numbers of one sweep come from. ``measured`` counts trials, ``planned`` too on a grid and points
-    elsewhere; ``load_average`` is the lowest and highest of the minute before a trial."""
+    elsewhere; ``load_average`` is the lowest and highest of the minute before a trial, ``disturbed`` counts trials
+    beside which others used the CPU."""
 
     name: str
     strategy: str
@@ -59,6 +68,7 @@ class Run:
     started_at: str | None
     ended_at: str | None
     load_average: tuple[float, float] | None
+    disturbed: int
     variants: tuple[Measures, ...]
     environment: str
     software: dict[str, str]
@@ -121,7 +131,7 @@ def _rows(scan: Scan) -> list[Row]:
         groups.setdefault(trial.point_id, []).append(trial)
     order = [variant.name for variant in scan.sweep.plan.variants]
     rows = [_row(scan.sweep.title, trials) for trials in groups.values()]
-    return sorted(rows, key=lambda row: (row.isl, row.osl, row.concurrency, order.index(row.variant)))
+    return sorted(rows, key=lambda row: (row.isl, row.osl, row.concurrency, row.rate or 0.0, order.index(row.variant)))
 
 
 def _row(run: str, trials: Sequence[Trial]) -> Row:
@@ -133,6 +143,7 @@ def _row(run: str, trials: Sequence[Trial]) -> Row:
         isl=point.isl,
         osl=point.osl,
         concurrency=point.concurrency,
+        rate=point.rate,
         requests=point.requests,
         trials=len(metrics),
         tok_s=median(metric.system_output_throughput_tok_s for metric in metrics),
@@ -161,6 +172,7 @@ def _run(scan: Scan) -> Run:
         started_at=min((trial.started_at for trial in trials), default=None),
         ended_at=max((trial.ended_at for trial in trials), default=None),
         load_average=(min(loads), max(loads)) if loads else None,
+        disturbed=sum(any(not one.passed for one in trial.conditions) for trial in trials),
         variants=tuple(Measures(one.name, _target(one), digest(one.bundle, 12)) for one in plan.variants),
         environment=scan.environment.env_id,
         software={name: text for name, text in {**identity.software, "blas": identity.blas}.items() if text},
