@@ -232,7 +232,7 @@ def made_up_sweep(
 def made_up_variant(variant: str, name: str = "made-up-test-data", gpus: int = 1) -> VariantPlan:
     return VariantPlan(
         name=variant,
-        recipe={"name": name, "target": {"runtime": "cpu"}, "engine": {"precision": "w4a16"}},
+        recipe={"name": name, "target": {"runtime": "cpu"}, "engine": {"precision": "w4a16", "experts": "dense"}},
         bundle={"checkpoint/model.safetensors": "0" * 64},
         gpus=gpus,
     )

@@ -96,7 +96,7 @@ def test_variants_never_share_a_row(tmp_path: Path) -> None:
         for variant, ttft in (("w4a4", 10.0), ("bf16", 100.0))
     ]
     assert [one.variant for one in table.runs[0].variants] == ["w4a4", "bf16"]
-    assert Measures("w4a4", "cpu, w4a16", table.runs[0].variants[0].bundle) == table.runs[0].variants[0]
+    assert Measures("w4a4", "cpu, w4a16, experts dense", table.runs[0].variants[0].bundle) == table.runs[0].variants[0]
 
 
 def test_where_the_numbers_come_from(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_where_the_numbers_come_from(tmp_path: Path) -> None:
     ((run,),) = [table.runs for table in summarize([scan_sweep(folder)]).tables]
     assert (run.planned, run.measured) == (4, 2)
     assert (run.started_at, run.ended_at) == ("2025-01-01T00:00:00.000Z", "2025-01-01T00:01:00.000Z")
-    assert [(one.variant, one.target) for one in run.variants] == [("default", "cpu, w4a16")]
+    assert [(one.variant, one.target) for one in run.variants] == [("default", "cpu, w4a16, experts dense")]
     assert run.load_average == (0.5, 0.5)
     assert run.software == {"python": "3.11.0", "trtkit": "0.0.0", "blas": "blas 1.0"}
     assert run.environment == environment.env_id == made_up_environment("CPU").env_id

@@ -185,7 +185,7 @@ def _run(scan: Scan) -> Run:
 def _target(variant: VariantPlan) -> str:
     target, engine = variant.recipe["target"], variant.recipe["engine"]
     if target["runtime"] == "cpu":
-        return f"cpu, {engine['precision']}"
+        return f"cpu, {engine['precision']}, experts {engine['experts']}"
     return f"{target['runtime']} {target['release']}, {variant.gpus} × {target['gpu']}"
 
 
