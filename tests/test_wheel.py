@@ -15,10 +15,10 @@ INPUTS = """\
 from toolkit import recipe
 from toolkit.resources import recipes_dir
 for path in sorted(recipes_dir().glob("*/*.yaml")):
-    loaded = recipe.load(path)
-    for named in (loaded.checkpoint.path, loaded.checkpoint.tokenizer, loaded.bench.prompts):
-        if named is not None:
-            print(named)
+    for loaded in recipe.variants_of(recipe.load(path)).values():
+        for named in (loaded.checkpoint.path, loaded.checkpoint.tokenizer, loaded.bench.prompts):
+            if named is not None:
+                print(named)
 """
 
 
@@ -52,9 +52,9 @@ def test_the_shipped_recipe_plans_and_builds(site: Path, tmp_path: Path) -> None
 
 
 def test_it_holds_every_input_of_a_shipped_recipe(site: Path, tmp_path: Path) -> None:
-    named = [Path(line) for line in run(site, tmp_path, INPUTS).splitlines()]
+    named = {Path(line) for line in run(site, tmp_path, INPUTS).splitlines()}
     samples = site / "toolkit/data/samples/tiny-gpt-oss"
-    assert named == [samples / "nvfp4", samples / "heldout.txt"]
+    assert named == {samples / "nvfp4", samples / "heldout.txt"}
     assert all(path.exists() for path in named)
 
 

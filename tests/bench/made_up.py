@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,23 +19,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from toolkit.bench.canonical import digest
 from toolkit.bench.checks import check_trial
 from toolkit.bench.environment import Context, Environment, Identity
+from toolkit.bench.evidence import pack_requests
 from toolkit.bench.grid import Point
 from toolkit.bench.metrics import compute_metrics
-from toolkit.bench.records import (
-    OWN_SERVER,
-    REQUESTS_FILE,
-    ServedBy,
-    SweepPlan,
-    SweepRecord,
-    Trial,
-    open_sweep,
-    pack_requests,
-    write_trial,
-)
+from toolkit.bench.plan_record import OWN_SERVER, SweepPlan, SweepRecord, VariantPlan
+from toolkit.bench.records import digests, open_sweep, write_trial
 from toolkit.bench.request import RequestRecord
+from toolkit.bench.trial import REQUESTS_FILE, ServedBy, Trial
 from toolkit.engine.runtime.protocol import SamplingParams
 from toolkit.errors import ClientError, UnavailableError
-from toolkit.recipe import Recipe, load
+from toolkit.recipe import DEFAULT, Recipe, load, variants_of
 from toolkit.serving.client import Chunk, Deadlines
 
 WORDS = [f"w{number}" for number in range(40)]
@@ -44,8 +37,9 @@ IDENTITY = "2" * 64
 """Of the small recipe's bundle."""
 
 
-def small_recipe(tmp_path: Path) -> Recipe:
-    """Two points of three requests each, and a bundle that was built from the recipe's settings."""
+def small_recipe(tmp_path: Path, overrides: Sequence[str] = (), **files: bytes) -> Recipe:
+    """Two points of four requests each, and a bundle for each variant that was built from its settings; ``files`` are
+    further ones of a bundle, with __ for the point of their names."""
     words = tmp_path / "prompts.txt"
     words.write_text(" ".join(WORDS[(7 * number) % len(WORDS)] for number in range(500)))
     path = tmp_path / "recipe.yaml"
@@ -55,20 +49,23 @@ checkpoint: {{path: nvfp4}}
 target: {{runtime: cpu}}
 engine: {{output: {tmp_path}/bundle, max_seq_len: 64}}
 serve: {{repository: {tmp_path}/triton}}
-bench: {{output: {tmp_path}/results, isl: [4], osl: [3], concurrency: [1, 2], requests: 4, prompts: prompts.txt}}
+bench:
+  {{output: {tmp_path}/results, isl: [4], osl: [3], concurrency: [1, 2], requests: 4, warmup: 1, prompts: prompts.txt}}
 """)
-    recipe = load(path)
-    _write_bundle(recipe)
+    recipe = load(path, overrides)
+    for variant in variants_of(recipe).values():
+        _write_bundle(variant, {name.replace("__", "."): data for name, data in files.items()})
     return recipe
 
 
-def _write_bundle(recipe: Recipe) -> None:
+def _write_bundle(recipe: Recipe, further: Mapping[str, bytes]) -> None:
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.add_special_tokens(["<|start|>", "<|end|>"])
     contents = {
         "checkpoint/tokenizer.json": tokenizer.to_str().encode(),
         "recipe.yaml": recipe.absolute().to_yaml().encode(),
+        **further,
     }
     folder = recipe.engine.output
     (folder / "checkpoint").mkdir(parents=True)
@@ -193,24 +190,38 @@ def made_up_environment(hardware: str) -> Environment:
 
 
 def made_up_sweep(
-    results: Path, *, name: str = "made-up-test-data", hardware: str = "CPU", server: str = OWN_SERVER, repeats: int = 1
+    results: Path,
+    *,
+    name: str = "made-up-test-data",
+    hardware: str = "CPU",
+    server: str = OWN_SERVER,
+    repeats: int = 1,
+    variants: Sequence[str] = (DEFAULT,),
+    **changes: Any,
 ) -> tuple[Path, SweepRecord, Environment]:
-    """A sweep folder without trials: ISL 4, OSL 3 and 5, concurrency 1 and 2."""
+    """A sweep folder without trials: ISL 4, OSL 3 and 5, concurrency 1 and 2; ``changes`` replace the plan's fields."""
     environment = made_up_environment(hardware)
     points = tuple(
-        Point(isl=4, osl=osl, concurrency=users, requests=4, warmup=users, repeat=repeat)
+        Point(isl=4, osl=osl, concurrency=users, requests=4, warmup=users, repeat=repeat, variant=variant)
+        for variant in variants
         for osl in (3, 5)
         for users in (1, 2)
         for repeat in range(1, repeats + 1)
     )
-    plan = SweepPlan(
-        recipe={"name": name, "target": {"runtime": "cpu"}, "engine": {"precision": "w4a16"}},
-        bundle={"checkpoint/model.safetensors": "0" * 64},
-        prompts_sha256=None,
-        environment=environment.env_id,
-        server=server,
-        points=points,
-    )
+    fields: dict[str, Any] = {
+        "runner": "triton",
+        "strategy": "grid",
+        "slo": {},
+        "repeats": repeats,
+        "variants": tuple(made_up_variant(variant, name) for variant in variants),
+        "prompts_sha256": None,
+        "workload": {"kind": "fixed"},
+        "trace_sha256": None,
+        "environment": environment.env_id,
+        "server": server,
+        "points": points,
+    }
+    plan = SweepPlan(**(fields | changes))
     sweep = SweepRecord(sweep_id=digest(plan.model_dump(mode="json"), 8), name=name, hardware=hardware, plan=plan)
     folder = results / sweep.title
     with open_sweep(folder, sweep, environment):
@@ -218,15 +229,25 @@ def made_up_sweep(
     return folder, sweep, environment
 
 
-def add_trial(folder: Path, sweep: SweepRecord, point: Point, *, ttft_ms: int, tpot_ms: int, **changes: Any) -> Path:
-    """Record a made-up trial of ``point``; ``changes`` replace fields of the record."""
+def made_up_variant(variant: str, name: str = "made-up-test-data", gpus: int = 1) -> VariantPlan:
+    return VariantPlan(
+        name=variant,
+        recipe={"name": name, "target": {"runtime": "cpu"}, "engine": {"precision": "w4a16", "experts": "dense"}},
+        bundle={"checkpoint/model.safetensors": "0" * 64},
+        gpus=gpus,
+    )
+
+
+def made_up_trial(sweep: SweepRecord, point: Point, *, ttft_ms: int, tpot_ms: int, **changes: Any) -> Trial:
+    """A trial of ``point``; ``changes`` replace fields of the record."""
     requests = made_up_requests(point, ttft_ms=ttft_ms, tpot_ms=tpot_ms)
-    packed = pack_requests(requests)
     fields: dict[str, Any] = {
         "sweep_id": sweep.sweep_id,
         "point_id": point.point_id,
         "point": point,
         "attempt": 1,
+        "runner": sweep.plan.runner,
+        "why": "made up",
         "status": "ok",
         "error": None,
         "hardware": sweep.hardware,
@@ -234,15 +255,27 @@ def add_trial(folder: Path, sweep: SweepRecord, point: Point, *, ttft_ms: int, t
         "server": ServedBy(url="127.0.0.1:1", started_by_bench=sweep.plan.server == OWN_SERVER),
         "load_average_1m": 0.5,
         "argv": ("trtkit", "bench", "run", "made-up.yaml"),
-        "recipe": sweep.plan.recipe,
+        "command": (),
+        "recipe": sweep.plan.variants[0].recipe,
         "prompts_sha256": "0" * 64,
         "started_at": "2025-01-01T00:00:00.000Z",
         "ended_at": "2025-01-01T00:01:00.000Z",
+        "duration_s": 60.0,
         "checks": check_trial(point, requests),
         "metrics": compute_metrics(requests),
-        "requests_sha256": hashlib.sha256(packed).hexdigest(),
+        "conditions": (),
+        "telemetry": None,
+        "energy_j": None,
+        "evidence": digests({REQUESTS_FILE: pack_requests(requests)}),
     }
-    return write_trial(folder, Trial(**(fields | changes)), packed)
+    return Trial(**(fields | changes))
+
+
+def add_trial(folder: Path, sweep: SweepRecord, point: Point, *, ttft_ms: int, tpot_ms: int, **changes: Any) -> Path:
+    """Record a made-up trial of ``point``; ``changes`` replace fields of the record."""
+    trial = made_up_trial(sweep, point, ttft_ms=ttft_ms, tpot_ms=tpot_ms, **changes)
+    packed = pack_requests(made_up_requests(point, ttft_ms=ttft_ms, tpot_ms=tpot_ms))
+    return write_trial(folder, trial, {REQUESTS_FILE: packed})
 
 
 def fill(folder: Path, sweep: SweepRecord) -> None:

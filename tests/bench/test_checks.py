@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.made_up import made_up_requests
-from toolkit.bench.checks import check_trial, status_of
+from toolkit.bench.checks import Check, check_trial, status_of
 from toolkit.bench.grid import Point
-from toolkit.bench.records import Check
 
 POINT = Point(isl=4, osl=3, concurrency=2, requests=4, warmup=0, repeat=1)
 WHOLE = made_up_requests(POINT, ttft_ms=10, tpot_ms=5)

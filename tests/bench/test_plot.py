@@ -36,7 +36,7 @@ def test_the_front() -> None:
 def test_the_plot_says_what_it_shows(summary: Summary) -> None:
     pytest.importorskip("altair")
     found = texts(draw(summary))
-    assert "CPU: throughput of the system against speed for a user" in found
+    assert "CPU, triton: throughput of the system against speed for a user" in found
     assert "Made-up CPU for tests, 2 cores, 8 GiB" in found
     assert f"{summary.tables[0].runs[0].name}; 2025-01-01" in found
     assert "tok/s/user: output tokens per second of one user" in found
@@ -65,8 +65,8 @@ def test_each_hardware_has_its_own_panel(tmp_path: Path) -> None:
         fill(folder, sweep)
     found = texts(draw(summarize(scan_sweep(folder) for folder, _, _ in sweeps)))
     assert [text for text in found if "throughput of the system" in text] == [
-        "CPU: throughput of the system against speed for a user",
-        "GPU: throughput of the system against speed for a user",
+        "CPU, triton: throughput of the system against speed for a user",
+        "GPU, triton: throughput of the system against speed for a user",
     ]
 
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import errno
 import gzip
-import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,21 +13,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench.made_up import add_trial, fill, made_up_requests, made_up_sweep, recorded_requests
+from toolkit.bench import files
 from toolkit.bench.checks import check_trial
+from toolkit.bench.evidence import pack_requests
 from toolkit.bench.grid import Point
 from toolkit.bench.metrics import Metrics, compute_metrics
 from toolkit.bench.records import (
-    REQUESTS_FILE,
+    INDEX_FILE,
     SWEEP_FILE,
     TRIAL_FILE,
+    digests,
     next_attempt,
     open_sweep,
-    pack_requests,
     read_sweep,
     read_trial,
     scan_sweep,
+    write_index,
 )
 from toolkit.bench.request import RequestRecord
+from toolkit.bench.trial import REQUESTS_FILE
 from toolkit.errors import RecordError
 
 
@@ -98,8 +103,9 @@ def test_a_truncated_trial(trial: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 2}, "schema_version: Input should be 1"),
-        ({"status": "fine"}, "status: Input should be 'ok', 'failed' or 'invalid'"),
+        ({"schema_version": 3}, "not a Trial record that this version reads: schema 3, not 1 and 2"),
+        ({"schema_version": None}, "not a Trial record that this version reads: schema None, not 1 and 2"),
+        ({"status": "fine"}, "status: Input should be 'ok', 'failed', 'invalid', 'timeout', 'stalled', 'oom' or 'inte"),
         ({"extra": 1}, "extra: Extra inputs are not permitted"),
         ({"metrics": None}, "status 'ok' and its metrics contradict each other"),
         ({"status": "failed"}, "status 'failed' and its metrics contradict each other"),
@@ -165,9 +171,9 @@ def test_an_ok_trial_whose_checks_failed(tmp_path: Path) -> None:
         tpot_ms=10,
         checks=check_trial(point, requests),
         metrics=compute_metrics(requests),
-        requests_sha256=hashlib.sha256(packed).hexdigest(),
     )
     (path / REQUESTS_FILE).write_bytes(packed)
+    rewrite(path / TRIAL_FILE, evidence=digests({REQUESTS_FILE: packed}))
     with pytest.raises(RecordError, match="its status is ok, but its checks are not"):
         read_trial(path)
     rewrite(path / TRIAL_FILE, status="invalid", metrics=None)
@@ -203,7 +209,7 @@ def test_a_scan_takes_whole_trials_only(tmp_path: Path) -> None:
     folder, sweep, _ = made_up_sweep(tmp_path)
     fill(folder, sweep)
     trials = sorted((folder / "trials").glob("*/r*"))
-    (trials[0] / TRIAL_FILE).write_bytes(b'{"schema_version": 1')
+    (trials[0] / TRIAL_FILE).write_bytes(b'{"schema_version": 2')
     (trials[1] / REQUESTS_FILE).write_bytes(b"")
     shutil.copytree(trials[2], trials[2].parent / ".r1-2.tmp")
     (trials[2].parent / "r1-3").mkdir()
@@ -276,4 +282,62 @@ def test_a_changed_plan_does_not_keep_its_id(tmp_path: Path) -> None:
     plan = sweep.plan.model_dump(mode="json") | {"server": "elsewhere:1"}
     rewrite(folder / SWEEP_FILE, plan=plan)
     with pytest.raises(RecordError, match=r"sweep\.json: its id is not that of its plan"):
+        scan_sweep(folder)
+
+
+def test_a_full_disk_leaves_nothing_of_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, sweep, _ = made_up_sweep(tmp_path)
+    point = sweep.plan.points[0]
+    whole = files.write_atomic
+
+    def full(path: Path, data: bytes) -> None:
+        if path.name == TRIAL_FILE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        whole(path, data)
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    with pytest.raises(RecordError, match=r"r1-1: cannot write the trial: No space left on device\. Make room and run"):
+        add_trial(folder, sweep, point, ttft_ms=1, tpot_ms=1)
+    assert list((folder / "trials" / point.point_id).iterdir()) == []
+    monkeypatch.undo()
+    add_trial(folder, sweep, point, ttft_ms=1, tpot_ms=1)
+    assert scan_sweep(folder).finished(point) is not None
+
+
+def test_the_index_is_made_from_the_trials_alone(tmp_path: Path) -> None:
+    folder, sweep, _ = made_up_sweep(tmp_path, variants=("a", "b"))
+    fill(folder, sweep)
+    path = write_index(folder, scan_sweep(folder).trials)
+    assert path == folder / INDEX_FILE
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {line["trial"] for line in lines} == {trial.trial_id for trial in scan_sweep(folder).trials}
+    assert {(line["variant"], line["osl"], line["concurrency"]) for line in lines} == {
+        (variant, osl, users) for variant in "ab" for osl in (3, 5) for users in (1, 2)
+    }
+    path.unlink()
+    before = [line["trial"] for line in lines]
+    write_index(folder, tuple(reversed(scan_sweep(folder).trials)))
+    assert [json.loads(line)["trial"] for line in path.read_text().splitlines()] == before
+
+
+RECORDED = Path(__file__).parents[2] / "results" / "tiny-gpt-oss-cpu-565804ad"
+
+
+def test_records_of_schema_1() -> None:
+    """A sweep that was recorded before there were runners and variants."""
+    assert json.loads((RECORDED / SWEEP_FILE).read_text())["schema_version"] == 1
+    scan = scan_sweep(RECORDED)
+    assert (scan.damaged, len(scan.trials), len(scan.ok)) == ((), 18, 18)
+    assert {(trial.schema_version, trial.runner, trial.variant) for trial in scan.trials} == {(2, "triton", "default")}
+    assert {trial.duration_s for trial in scan.trials} == {None}
+    assert [variant.name for variant in scan.sweep.plan.variants] == ["default"]
+    assert (scan.sweep.plan.strategy, scan.sweep.plan.repeats) == ("grid", 3)
+    assert {trial.point for trial in scan.trials} == set(scan.sweep.plan.points)
+
+
+def test_a_damaged_sweep_of_schema_1(tmp_path: Path) -> None:
+    folder = tmp_path / RECORDED.name
+    shutil.copytree(RECORDED, folder)
+    rewrite(folder / SWEEP_FILE, plan=[])
+    with pytest.raises(RecordError, match=r"sweep\.json: not a whole SweepRecord record"):
         scan_sweep(folder)

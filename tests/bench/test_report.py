@@ -34,8 +34,8 @@ def test_a_report_on_every_sweep_in_a_folder(tmp_path: Path) -> None:
     report = write_report(tmp_path)
     headings = [line for line in report.path.read_text().splitlines() if line.startswith("## ")]
     assert headings == [
-        "## CPU: Made-up CPU for tests, 2 cores, 8 GiB",
-        "## GPU x: Made-up CPU for tests, 2 cores, 8 GiB",
+        "## CPU: Made-up CPU for tests, 2 cores, 8 GiB; streamed through Triton's gRPC endpoint",
+        "## GPU x: Made-up CPU for tests, 2 cores, 8 GiB; streamed through Triton's gRPC endpoint",
     ]
 
 

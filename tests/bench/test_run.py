@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.bench.made_up import FakeClient, recorded_requests, refuse
-from toolkit.bench import run as run_module
 from toolkit.bench import watch
+from toolkit.bench.events import Answered, Event, Finished, Resumed, Started
 from toolkit.bench.portable import portable_recipe
-from toolkit.bench.records import REQUESTS_FILE, TRIAL_FILE, scan_sweep
-from toolkit.bench.run import Answered, Event, Finished, Resumed, Started, SweepResult, run_sweep
+from toolkit.bench.records import TRIAL_FILE, scan_sweep
+from toolkit.bench.run import SweepResult, run_sweep
+from toolkit.bench.runners.triton import TritonRunner
+from toolkit.bench.trial import REQUESTS_FILE
 from toolkit.bench.watch import Endpoint
 from toolkit.engine.bundle import Bundle
-from toolkit.errors import BundleError, EngineError, RecipeError, RecordError, ServerError, UnavailableError
+from toolkit.errors import BundleError, RecipeError, RecordError, ServerError, TrtkitError, UnavailableError
 from toolkit.recipe import Recipe
 
 
@@ -39,8 +41,7 @@ class Bench:
             url=url,
             argv=["trtkit", "bench", "run"],
             on_event=on_event or self.events.append,
-            serve=self.serve,
-            connect=self.connect,
+            runner=TritonRunner(url, self.serve, self.connect),
         )
 
     @contextmanager
@@ -55,6 +56,9 @@ class Bench:
     def connect(self, url: str, model: str) -> FakeClient:
         self.connected.append((url, model))
         return self.client
+
+
+GRID = "grid: every point is measured"
 
 
 class Done(Exception):
@@ -83,6 +87,7 @@ def test_a_sweep(bench: Bench) -> None:
         assert (trial.status, trial.error, trial.hardware) == ("ok", None, "CPU")
         assert trial.argv == ("trtkit", "bench", "run")
         assert trial.recipe == portable_recipe(bench.recipe)
+        assert trial.server is not None
         assert trial.server.model_dump() == {"url": "127.0.0.1:1", "started_by_bench": True}
         assert trial.metrics is not None
         assert trial.metrics.num_requests == trial.point.requests == 4
@@ -97,10 +102,10 @@ def test_events_in_their_order(bench: Bench) -> None:
     answered = [Answered(count) for count in (1, 2, 3, 4)]
     assert bench.events == [
         Resumed(result.folder, 0, 2, ()),
-        Started(1, 2, first),
+        Started(1, 2, first, GRID),
         *answered,
         Finished(result.trials[0]),
-        Started(2, 2, second),
+        Started(2, 2, second, GRID),
         *answered,
         Finished(result.trials[1]),
     ]
@@ -111,7 +116,7 @@ def test_a_finished_sweep_starts_no_server(bench: Bench) -> None:
     files = {path: path.read_bytes() for path in first.folder.rglob("*") if path.is_file()}
     bench.served.clear()
     again = bench.run()
-    assert again == SweepResult(first.folder, skipped=2)
+    assert again == SweepResult(first.folder, skipped=2, ended=GRID)
     assert again.ok
     assert bench.served == []
     assert bench.events == [Resumed(first.folder, 2, 2, ())]
@@ -146,7 +151,7 @@ def test_an_interrupt_leaves_finished_trials_only(bench: Bench) -> None:
     bench.client = FakeClient()
     result = bench.run()
     assert (result.skipped, [trial.point for trial in result.trials]) == (1, [scan.sweep.plan.points[1]])
-    assert bench.events[:2] == [Resumed(folder, 1, 2, ()), Started(2, 2, scan.sweep.plan.points[1])]
+    assert bench.events[:2] == [Resumed(folder, 1, 2, ()), Started(2, 2, scan.sweep.plan.points[1], GRID)]
 
 
 def test_a_failed_trial_is_recorded_and_tried_again(bench: Bench) -> None:
@@ -242,7 +247,7 @@ def test_a_server_elsewhere_is_measured_in_a_sweep_of_its_own(bench: Bench) -> N
     assert own.folder != other.folder
     assert bench.served == ["started", "stopped"]
     assert bench.connected[-1] == ("elsewhere:2", "tensorrt_llm")
-    assert {trial.server.started_by_bench for trial in other.trials} == {False}
+    assert {trial.server and trial.server.started_by_bench for trial in other.trials} == {False}
     moved = bench.run(url="elsewhere:3")
     assert (moved.folder, moved.skipped) == (other.folder, 2)
 
@@ -258,7 +263,7 @@ def test_a_server_on_this_machine_resumes_the_same_sweep(bench: Bench) -> None:
     bench.client = FakeClient()
     again = bench.run(url="localhost:35917")
     assert (again.folder, again.skipped, again.ok) == (first.folder, 1, True)
-    assert bench.run() == SweepResult(first.folder, skipped=2)
+    assert bench.run() == SweepResult(first.folder, skipped=2, ended=GRID)
     assert bench.served == []
 
 
@@ -283,8 +288,7 @@ def test_records_name_no_folder_of_the_machine(bench: Bench, tmp_path: Path) -> 
     folder = run_sweep(
         bench.recipe,
         argv=["trtkit", "bench", "run", f"{tmp_path}/recipe.yaml", "--set", f"bench.output={tmp_path}/results"],
-        serve=bench.serve,
-        connect=bench.connect,
+        runner=TritonRunner(None, bench.serve, bench.connect),
     ).folder
     (trial, *_) = scan_sweep(folder).trials
     assert trial.argv == ("trtkit", "bench", "run", "recipe.yaml", "--set", "bench.output=results")
@@ -315,7 +319,7 @@ def test_a_tampered_trial_is_measured_again(bench: Bench) -> None:
     assert [(trial.point, trial.attempt) for trial in again.trials] == [(victim.point, 2)]
 
 
-@pytest.mark.parametrize(("file", "data"), [(TRIAL_FILE, b'{"schema_version": 1'), (REQUESTS_FILE, b"changed")])
+@pytest.mark.parametrize(("file", "data"), [(TRIAL_FILE, b'{"schema_version": 2'), (REQUESTS_FILE, b"changed")])
 def test_a_damaged_trial_is_measured_again(bench: Bench, file: str, data: bytes) -> None:
     first = bench.run()
     victim = first.trials[0]
@@ -339,17 +343,24 @@ def test_half_written_leftovers_are_cleaned_and_never_read(bench: Bench) -> None
     assert unfinished(first.folder) == []
 
 
-def test_a_gpu_target_is_not_measured(bench: Bench) -> None:
-    target = bench.recipe.target.model_copy(update={"runtime": "tensorrt-llm"})
-    bench.recipe = bench.recipe.model_copy(update={"target": target})
-    with pytest.raises(EngineError, match="records sweeps on a CPU only"):
-        bench.run()
+@pytest.mark.parametrize(
+    ("runner", "runtime", "url", "message"),
+    [
+        ("engine", "cpu", "127.0.0.1:1", "runner engine measures no server"),
+        ("trtllm-bench", "cpu", None, "trtllm-bench measures runtime tensorrt-llm, not cpu"),
+    ],
+)
+def test_what_a_runner_cannot_measure(recipe: Recipe, runner: str, runtime: str, url: str | None, message: str) -> None:
+    target = recipe.target.model_copy(update={"runtime": runtime})
+    bench = recipe.bench.model_copy(update={"runner": runner})
+    with pytest.raises(TrtkitError, match=message):
+        run_sweep(recipe.model_copy(update={"target": target, "bench": bench}), url=url)
 
 
 def test_prompts_are_drawn_before_the_server_starts(bench: Bench) -> None:
     assert bench.recipe.bench.prompts is not None
     bench.recipe.bench.prompts.write_text("w1 w2 w3 w4 w5")
-    with pytest.raises(RecipeError, match="there are not 5 different prompts of 4 tokens"):
+    with pytest.raises(RecipeError, match="after 2 different prompts of 4 tokens no other"):
         bench.run()
     assert bench.served == []
 
@@ -378,32 +389,3 @@ def test_one_run_at_a_time(bench: Bench) -> None:
 
     with pytest.raises(Done):
         bench.run(on_event=second)
-
-
-def test_the_own_server_is_the_recipes(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[object] = []
-
-    class Running:
-        grpc_url = "127.0.0.1:3"
-
-        def check(self) -> None:
-            raise DEATH
-
-        def __enter__(self) -> Running:
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            calls.append("stopped")
-
-    def serve_bundle(recipe: Recipe, bundle: Bundle) -> Running:
-        calls.append((recipe, bundle))
-        return Running()
-
-    monkeypatch.setattr(run_module, "serve_bundle", serve_bundle)
-    bundle = Bundle.open(recipe.engine.output)
-    with run_module.own_server(recipe, bundle) as endpoint:
-        assert endpoint.url == "127.0.0.1:3"
-        with pytest.raises(ServerError, match="the model process died"):
-            endpoint.check()
-        assert calls == [(recipe, bundle)]
-    assert calls[1:] == ["stopped"]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench.made_up import add_trial, fill, made_up_environment, made_up_sweep
 from toolkit.bench.records import TRIAL_FILE, scan_sweep
-from toolkit.bench.summary import LeftOut, Row, summarize
+from toolkit.bench.summary import LeftOut, Measures, Row, summarize
 
 MACHINE = "Made-up CPU for tests, 2 cores, 8 GiB"
 
@@ -20,6 +20,7 @@ def test_a_row_for_each_point(tmp_path: Path) -> None:
     # concurrency 2: TTFT 80 ms, TPOT 14 ms, so 108 ms for three tokens and two rounds of two requests
     assert table.rows[1] == Row(
         run=sweep.title,
+        variant="default",
         isl=4,
         osl=3,
         concurrency=2,
@@ -68,6 +69,36 @@ def test_a_server_on_another_machine_has_a_table_of_its_own(tmp_path: Path) -> N
     ]
 
 
+def test_runners_never_share_a_table(tmp_path: Path) -> None:
+    folders = []
+    for runner in ("triton", "engine"):
+        folder, sweep, _ = made_up_sweep(tmp_path, runner=runner)
+        fill(folder, sweep)
+        folders.append(folder)
+    tables = summarize(map(scan_sweep, folders)).tables
+    assert [(table.hardware, table.machine, table.runner) for table in tables] == [
+        ("CPU", MACHINE, "engine"),
+        ("CPU", MACHINE, "triton"),
+    ]
+    assert [{row.run for row in table.rows} for table in tables] == [{folders[1].name}, {folders[0].name}]
+
+
+def test_variants_never_share_a_row(tmp_path: Path) -> None:
+    folder, sweep, _ = made_up_sweep(tmp_path, variants=("w4a4", "bf16"), repeats=2)
+    for point in sweep.plan.points:
+        ttft = 100 if point.variant == "bf16" else 10
+        add_trial(folder, sweep, point, ttft_ms=ttft, tpot_ms=10)
+    (table,) = summarize([scan_sweep(folder)]).tables
+    assert [(row.variant, row.osl, row.concurrency, row.trials, row.ttft_p50_ms) for row in table.rows] == [
+        (variant, osl, users, 2, ttft)
+        for osl in (3, 5)
+        for users in (1, 2)
+        for variant, ttft in (("w4a4", 10.0), ("bf16", 100.0))
+    ]
+    assert [one.variant for one in table.runs[0].variants] == ["w4a4", "bf16"]
+    assert Measures("w4a4", "cpu, w4a16, experts dense", table.runs[0].variants[0].bundle) == table.runs[0].variants[0]
+
+
 def test_where_the_numbers_come_from(tmp_path: Path) -> None:
     folder, sweep, environment = made_up_sweep(tmp_path)
     first, second, *_ = sweep.plan.points
@@ -76,7 +107,8 @@ def test_where_the_numbers_come_from(tmp_path: Path) -> None:
     ((run,),) = [table.runs for table in summarize([scan_sweep(folder)]).tables]
     assert (run.planned, run.measured) == (4, 2)
     assert (run.started_at, run.ended_at) == ("2025-01-01T00:00:00.000Z", "2025-01-01T00:01:00.000Z")
-    assert run.target == "cpu, w4a16"
+    assert [(one.variant, one.target) for one in run.variants] == [("default", "cpu, w4a16, experts dense")]
+    assert run.load_average == (0.5, 0.5)
     assert run.software == {"python": "3.11.0", "trtkit": "0.0.0", "blas": "blas 1.0"}
     assert run.environment == environment.env_id == made_up_environment("CPU").env_id
     assert sorted(run.commands) == ["trtkit bench run 'a b.yaml'", "trtkit bench run made-up.yaml"]

@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,12 @@ from click.testing import CliRunner, Result
 
 from tests.bench.made_up import FakeClient, add_trial, fill, made_up_sweep, refuse, small_recipe
 from toolkit.bench import run as run_module
+from toolkit.bench.events import Event, Started
 from toolkit.bench.grid import Point
 from toolkit.bench.records import scan_sweep
-from toolkit.bench.run import Event, Started, SweepResult
+from toolkit.bench.run import SweepResult
+from toolkit.bench.runners import triton as triton_runner
+from toolkit.bench.runners.triton import TritonRunner
 from toolkit.bench.watch import Endpoint, unwatched
 from toolkit.cli import main
 from toolkit.engine.bundle import Bundle
@@ -46,8 +48,10 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     def serve(*args: object) -> Iterator[Endpoint]:
         yield unwatched("127.0.0.1:1")
 
-    replaced = partial(run_module.run_sweep, serve=serve, connect=lambda url, model: fake)
-    monkeypatch.setattr(run_module, "run_sweep", replaced)
+    def runner_of(recipe: Recipe, url: str | None) -> TritonRunner:
+        return TritonRunner(url, serve, lambda url, model: fake)
+
+    monkeypatch.setattr(run_module, "runner_of", runner_of)
     return fake
 
 
@@ -61,7 +65,7 @@ def test_dry_run(recipe: Recipe) -> None:
     assert (
         result.stdout
         == """\
-small: 2 trials, 8 measured requests, records under out
+small: 2 trials, 8 measured requests, runner triton, records under out
   trial    ISL    OSL  concurrency  requests  warm-up  repeat  point
       1      4      3            1         4        2       1  c661b19450
       2      4      3            2         4        4       1  6a6351ab6c
@@ -79,8 +83,71 @@ def test_dry_run_as_json_needs_no_bundle(recipe: Recipe) -> None:
     assert json.loads(result.stdout) == {
         "recipe": "small",
         "output": str(recipe.bench.output),
-        "trials": [{"point_id": "75944f20e9", **point}],
+        "runner": "triton",
+        "strategy": "grid",
+        "repeats": 1,
+        "trials": [{"point_id": "75944f20e9", **point, "variant": "default", "rate": None}],
     }
+
+
+def test_dry_run_shows_every_command_line() -> None:
+    result = trtkit("run", "gpt-oss-120b/b200", "--dry-run", "--set", "bench.runner=trtllm-bench")
+    assert (result.exit_code, result.stderr) == (0, "")
+    head, *rest = result.stdout.splitlines()
+    assert head == (
+        "gpt-oss-120b-b200: 5 points to choose from (frontier), 15000 measured requests, runner trtllm-bench, "
+        "records under results/local"
+    )
+    lines = [line.split() for line in rest if line.startswith("trtllm-bench ")]
+    assert len(lines) == 5
+    values = [dict(zip(line[6::2], line[7::2], strict=False)) for line in lines]
+    assert {(one["--concurrency"], one["--warmup"]) for one in values} == {
+        (str(users), str(2 * users)) for users in (1, 8, 64, 256, 512)
+    }
+    assert {one["--num_requests"] for one in values} == {"3000"}
+    assert {one["--max_batch_size"] for one in values} == {"512"}
+    document = json.loads(
+        trtkit("run", "gpt-oss-120b/b200", "--dry-run", "--json", "--set", "bench.runner=trtllm-bench").stdout
+    )
+    assert [trial["argv"] for trial in document["trials"]] == lines
+
+
+def test_variants_have_a_column(recipe: Recipe) -> None:
+    variants = "bench.variants=[{name: plain}, {name: w4a4, set: {engine.precision: w4a4}}]"
+    result = trtkit("run", "recipe.yaml", "--dry-run", "--set", variants, "--set", "bench.strategy=grid")
+    rows = [line.split() for line in result.stdout.splitlines()[1:]]
+    assert rows[0][:2] == ["variant", "trial"]
+    assert sorted((row[0], row[4]) for row in rows[1:]) == [
+        (name, users) for name in ("plain", "w4a4") for users in "12"
+    ]
+    missing = trtkit("run", "recipe.yaml", "--set", variants)
+    assert missing.exit_code == 1
+    assert missing.stderr.endswith("there is no engine bundle. Type: trtkit bench run RECIPE --build\n")
+
+
+def test_the_sample_in_three_precisions_by_one_command(tmp_path: Path) -> None:
+    values = ["concurrency=[1]", "requests=2", "isl=[8]", "osl=[4]", "repeats=1", f"output={tmp_path}/results"]
+    values = [f"engine.output={tmp_path}/built", *(f"bench.{value}" for value in values)]
+    options = [part for value in values for part in ("--set", value)]
+    result = trtkit("run", "tiny-gpt-oss/precisions", "--build", *options)
+    assert result.exit_code == 0, result.stderr
+    (folder,) = (tmp_path / "results").iterdir()
+    scan = scan_sweep(folder)
+    assert {trial.variant for trial in scan.ok} == {"dequantised", "w4a16", "w4a4"}
+    assert {trial.runner for trial in scan.ok} == {"engine"}
+    assert "--build" in scan.trials[0].argv
+
+
+def test_the_index_is_written_anew(tmp_path: Path) -> None:
+    folder, sweep, _ = made_up_sweep(tmp_path)
+    fill(folder, sweep)
+    result = trtkit("index", folder)
+    assert (result.exit_code, result.stdout) == (0, f"{folder}/index.jsonl: 4 trials\n")
+    trial = folder / "trials" / scan_sweep(folder).trials[0].trial_id / "trial.json"
+    trial.write_text("{")
+    result = trtkit("index", folder)
+    assert (result.exit_code, result.stdout) == (1, f"{folder}/index.jsonl: 3 trials\n")
+    assert str(trial) in result.stderr
 
 
 def test_run_and_resume(recipe: Recipe, client: FakeClient) -> None:
@@ -163,16 +230,17 @@ def test_a_killed_model_process_ends_the_sweep(
         servers.append(server.serve_bundle(recipe, bundle))
         return servers[-1]
 
-    def run_sweep(recipe: Recipe, *, on_event: Callable[[Event], None], **options: Any) -> SweepResult:
+    def run_sweep(recipe: Recipe, *, url: str | None, on_event: Callable[[Event], None], **options: Any) -> SweepResult:
         def both(event: Event) -> None:
             on_event(event)
             if isinstance(event, Started):
                 began.append(event.point)
 
-        return original(recipe, on_event=both, connect=lambda url, model: Killer(url, model=model), **options)
+        runner = TritonRunner(url, connect=lambda url, model: Killer(url, model=model))
+        return original(recipe, url=url, on_event=both, runner=runner, **options)
 
     original = run_module.run_sweep
-    monkeypatch.setattr(run_module, "serve_bundle", serve_bundle)
+    monkeypatch.setattr(triton_runner, "serve_bundle", serve_bundle)
     monkeypatch.setattr(run_module, "run_sweep", run_sweep)
     result = trtkit("run", *built)
     assert result.exit_code == 1
@@ -228,19 +296,16 @@ def test_a_damaged_bundle_is_not_measured(built: tuple[str, ...], client: FakeCl
     assert not (tmp_path / "results").exists()
 
 
-def test_a_gpu_recipe_is_planned_but_not_measured(recipe: Recipe) -> None:
+def test_a_gpu_recipe_is_planned_without_a_gpu(recipe: Recipe) -> None:
     gpu = ("--set", "target.runtime=tensorrt-llm", "--set", "target.release=1.2.1", "--set", "target.gpu=b200")
     assert trtkit("run", "recipe.yaml", "--dry-run", *gpu).exit_code == 0
     result = trtkit("run", "recipe.yaml", *gpu)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.strip() == (
-        "error: runtime tensorrt-llm runs on a GPU, and this version records sweeps on a CPU only. "
-        "Type: --dry-run to see the plan, or --set target.runtime=cpu"
-    )
+    assert "it was built with another target.runtime than the recipe's" in result.stderr
 
 
 TABLE = """\
-CPU: Made-up CPU for tests, 2 cores, 8 GiB
+CPU: Made-up CPU for tests, 2 cores, 8 GiB; streamed through Triton's gRPC endpoint
   ISL  OSL  concurrency  requests  trials  tok/s  tok/s/user  TTFT p50 ms  TTFT p99 ms  TPOT p50 ms  TPOT p99 ms
     4    3            1         4       1  46.88       46.88        40.00        40.00        12.00        12.00
     4    3            2         4       1  55.56       27.78        80.00        80.00        14.00        14.00

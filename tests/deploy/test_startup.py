@@ -8,12 +8,13 @@ import pytest
 
 from tests.deploy.made_up import without_tokenizer
 from tests.preflight.made_up import GIB, device, gpu_needs, machine, needs, nvidia
+from toolkit.bench.environment.devices import Nvidia
 from toolkit.deploy import startup
 from toolkit.deploy.startup import check, judge, open_mounted, unwritable
 from toolkit.engine.bundle import Bundle
 from toolkit.errors import DeployError
 from toolkit.preflight.checks_gpu import FIXES
-from toolkit.preflight.machine import Machine, Nvidia, Part, Storage
+from toolkit.preflight.machine import Machine, Part, Storage
 from toolkit.preflight.needs import Needs
 
 TRITON = "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from toolkit.bench.environment.devices import Device, Nvidia
 from toolkit.preflight.finding import Finding
 from toolkit.preflight.known import load_known
-from toolkit.preflight.machine import Device, Limits, Machine, Nvidia, Part, Probed, Storage, Vocabulary
+from toolkit.preflight.machine import Limits, Machine, Part, Probed, Storage, Vocabulary
 from toolkit.preflight.needs import GPU_SHM, GpuNeeds, Needs
 
 GIB = 1 << 30

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from tests.preflight.made_up import GIB, device, gpu_needs, machine, nvidia
+from toolkit.bench.environment.devices import Device, Nvidia
 from toolkit.preflight import checks_gpu
 from toolkit.preflight.finding import Finding
-from toolkit.preflight.machine import Device, HostMemory, Nvidia
+from toolkit.preflight.machine import HostMemory
 
 UPDATE = "Update the driver on the host"
 H200 = device(name="NVIDIA H200", sm=90)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from tests.preflight.made_up import GIB, device, gpu_needs, machine, needs, nvidia
 from tests.preflight.test_checks_software import ANOTHER, GET_VOCABULARY
+from toolkit.bench.environment.devices import Nvidia
 from toolkit.cli.doctor import LABELS, describe
 from toolkit.preflight.doctor import judge
 from toolkit.preflight.finding import Finding
-from toolkit.preflight.machine import Limits, Machine, Nvidia, Part, Probed, Storage, Vocabulary
+from toolkit.preflight.machine import Limits, Machine, Part, Probed, Storage, Vocabulary
 from toolkit.preflight.needs import Needs
 
 MIB = 1 << 20

@@ -18,10 +18,11 @@ from tests.preflight.made_up import (
     needs,
 )
 from toolkit import recipe as recipes
+from toolkit.bench.environment.devices import Nvidia
 from toolkit.checkpoint import hub
 from toolkit.errors import CheckpointError
 from toolkit.preflight.gather import gather
-from toolkit.preflight.machine import Nvidia, Part, Probed, Vocabulary
+from toolkit.preflight.machine import Part, Probed, Vocabulary
 from toolkit.preflight.needs import Needs
 from toolkit.recipe import Recipe
 

@@ -137,12 +137,34 @@ def test_output_is_read_by_its_wire_datatype() -> None:
     assert wire.decode(message(context_logits=("FP16", [1], b"\0\0")), 1) == Chunk("", (), 1)
 
 
+@pytest.mark.parametrize(
+    ("datatype", "kind"),
+    [("INT32", "<i4"), ("INT64", "<i8"), ("UINT32", "<u4"), ("UINT64", "<u8"), ("BOOL", "?"), ("FP32", "<f4")],
+)
+@pytest.mark.parametrize("shape", [[3], [1, 3], [3, 1]])
+def test_every_datatype_and_shape_is_read_alike(datatype: str, kind: str, shape: list[int]) -> None:
+    """Little-endian on the wire, whatever the machine; one dimension is read without NumPy."""
+    values = np.array([1, 0, 1], kind)
+    assert wire.decode(message(num_cached_tokens=(datatype, shape, values.tobytes())), 1).cached_tokens == 1
+    ids = wire.decode(message(output_ids=(datatype, [3], values.tobytes())), 1).token_ids
+    assert [type(token) for token in ids] == [type(value) for value in values.tolist()]
+    assert list(ids) == values.tolist()
+
+
+def test_text_in_several_elements() -> None:
+    raw = b"\1\0\0\0a" + b"\0\0\0\0" + b"\2\0\0\0\xc3\xa9"
+    assert wire.decode(message(text_output=("BYTES", [3], raw)), 1).text == "aé"
+    assert wire.decode(message(text_output=("BYTES", [0], b"")), 1).text == ""
+    assert wire.decode(message(text_output=("BYTES", [1], b"\1\0\0\0\xff")), 1).text == "\ufffd"
+
+
 def test_numbers_may_come_as_text_and_with_a_batch_dimension() -> None:
     assert wire.decode(message(num_cached_tokens=text("12")), 1).cached_tokens == 12
     batched = ("INT64", [1, 1], np.array([2**40], np.int64).tobytes())
     assert wire.decode(message(response_time_ns=batched), 1).response_time_ns == 2**40
-    with pytest.raises(ClientError, match="output 'num_input_tokens' is 'N/A' and no number"):
-        wire.decode(message(num_input_tokens=text("N/A")), 1)
+    for name in ("num_input_tokens", "response_time_ns"):
+        with pytest.raises(ClientError, match=f"output '{name}' is 'N/A' and no number"):
+            wire.decode(message(**{name: text("N/A")}), 1)
 
 
 @pytest.mark.parametrize(

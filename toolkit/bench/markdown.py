@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from toolkit.bench.summary import LeftOut, Row, Run, Summary, Table
+from toolkit.recipe import DEFAULT
 
 HEADINGS = (
     "ISL",
@@ -23,15 +24,25 @@ HEADINGS = (
 INTRODUCTION = """\
 # Benchmark report
 
-Streamed through Triton's gRPC endpoint in a closed loop: `concurrency` users, each sending its next request when its
-last one has ended. Every prompt has exactly ISL tokens and every output exactly OSL.
+A closed loop: `concurrency` users, each sending its next request when its last one has ended. Where that column is a
+rate (/s) or a replay, requests are sent at their own times, whatever is in flight, and each one's clock starts when it
+was due. Every prompt has exactly ISL tokens and every output exactly OSL, unless the run's workload says otherwise.
+Each runner has tables of its own: what they measure is not the same.
 
 - tok/s: output tokens of the whole system per second, from the first start to the last end.
 - tok/s/user: mean over requests of OSL / end-to-end latency, prefill and waiting included.
-- TTFT: time from before a request is sent to its first token. TPOT: (end − first token) / (OSL − 1).
+- TTFT: time from before a request is sent to its first token; trtllm-bench counts from its admission. TPOT:
+  (end − first token) / (OSL − 1).
 - Percentiles are nearest rank; with fewer than 100 requests p99 is the slowest one.
 - A row is the median over its trials.
 """
+
+
+RUNNERS = {
+    "triton": "streamed through Triton's gRPC endpoint",
+    "engine": "the engine in one process with its load, no server",
+    "trtllm-bench": "trtllm-bench throughput",
+}
 
 
 def to_markdown(summary: Summary, plot: str | None) -> str:
@@ -54,7 +65,7 @@ def to_text(table: Table) -> str:
 
 
 def title(table: Table) -> str:
-    return f"{table.hardware}: {table.machine}"
+    return f"{table.hardware}: {table.machine}; {RUNNERS[table.runner]}"
 
 
 def figure(value: float | None) -> str:
@@ -65,15 +76,17 @@ def figure(value: float | None) -> str:
 
 
 def _lines(table: Table) -> list[tuple[str, ...]]:
-    """Heading and rows; the run is a column when there are several."""
+    """Heading and rows; the run is a column when there are several, and so is the variant."""
     several = len(table.runs) > 1
-    lines = [(*(("run",) if several else ()), *HEADINGS)]
-    lines += [(*((row.run,) if several else ()), *_cells(row)) for row in table.rows]
+    named = {row.variant for row in table.rows} - {DEFAULT} != set()
+    lines = [(*(("run",) if several else ()), *(("variant",) if named else ()), *HEADINGS)]
+    for row in table.rows:
+        lines.append((*((row.run,) if several else ()), *((row.variant,) if named else ()), *_cells(row)))
     return lines
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    counts = (row.isl, row.osl, row.concurrency, row.requests, row.trials)
+    counts = (row.isl or "trace", row.osl or "trace", row.load, row.requests, row.trials)
     figures = (row.tok_s, row.tok_s_user, row.ttft_p50_ms, row.ttft_p99_ms, row.tpot_p50_ms, row.tpot_p99_ms)
     return (*map(str, counts), *map(figure, figures))
 
@@ -89,12 +102,22 @@ def _provenance(run: Run) -> list[str]:
     dates = f"{run.started_at} to {run.ended_at}" if run.measured else "nothing measured"
     software = ", ".join(f"{name} {version}" for name, version in run.software.items())
     commit = f", commit {run.git_commit}" if run.git_commit else ""
+    of = f"of {run.planned} trials" if run.strategy == "grid" else f"trials, chosen among {run.planned} points"
+    load = "" if run.load_average is None else "; load average {:.2f} to {:.2f}".format(*run.load_average)
     return [
         f"### {run.name}",
         "",
-        f"- Measured: {dates}; {run.measured} of {run.planned} trials",
-        f"- Runtime: {run.target}; bundle {run.bundle}; environment {run.environment}",
-        f"- Software: {software}",
+        f"- Measured: {dates}; {run.strategy}, {run.measured} {of}{load}",
+        *(
+            f"- {'Runtime' if one.variant == DEFAULT else one.variant}: {one.target}; bundle {one.bundle}"
+            for one in run.variants
+        ),
+        *(
+            [f"- Caution: beside {run.disturbed} of the trials others used more than a quarter of the CPU"]
+            if run.disturbed
+            else []
+        ),
+        f"- Environment: {run.environment}; {software}",
         f"- Source: {run.source}{commit}",
         *(f"- Command: `{command}`" for command in run.commands),
         "",

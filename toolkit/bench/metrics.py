@@ -42,7 +42,7 @@ class Metrics(BaseModel):
     ``output_throughput_per_user_tok_s`` is the mean over requests of OSL / E2E, prefill included;
     ``token_output_speed_tok_s`` the mean over requests of 1 / TPOT, prefill excluded. ``avg_concurrent_requests`` is
     Σ E2E / window (Little's law). TPOT, ITL and output speed are None when every output is one token, output speed also
-    when a whole output came in one message.
+    when a whole output came in one message; what a report does not say is None.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,7 +59,7 @@ class Metrics(BaseModel):
     output_throughput_per_user_tok_s: float
     token_output_speed_tok_s: float | None
     request_latency_ms: Percentiles
-    ttft_ms: Percentiles
+    ttft_ms: Percentiles | None
     tpot_ms: Percentiles | None
     itl_ms: Percentiles | None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from toolkit.bench.summary import Row, Summary, Table
 from toolkit.errors import MissingExtraError
+from toolkit.recipe import DEFAULT
 
 WIDTH, HEIGHT = 560, 340
 COLORS = ("#1f4e79", "#b35900", "#3d7a4a", "#7a4a7a", "#8a7b2a", "#4d8fa6", "#8f3b3b", "#5c5c5c")
@@ -25,7 +26,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
 def draw(summary: Summary) -> str:
     """The plot as an SVG that needs nothing else.
 
-    A line joins the concurrencies of one ISL/OSL of one run; filled points are on its Pareto front. Raises
+    A line joins the concurrencies of one ISL/OSL and variant of one run; filled points are on its Pareto front. Raises
     ``MissingExtraError`` without altair and vl-convert.
     """
     altair = _altair()
@@ -81,7 +82,7 @@ def _panel(altair: Any, table: Table) -> Any:
     series = list(dict.fromkeys(value["series"] for value in data.values))
     color = altair.Color(
         "series:N",
-        title="ISL / OSL, tokens" if len(table.runs) == 1 else "ISL / OSL, tokens; run",
+        title="ISL / OSL, tokens" + ("; variant" if _named(table) else "") + ("; run" if len(table.runs) > 1 else ""),
         legend=altair.Legend(labelLimit=0),
         scale=altair.Scale(domain=series, range=[COLORS[n % len(COLORS)] for n in range(len(series))]),
     )
@@ -90,14 +91,19 @@ def _panel(altair: Any, table: Table) -> Any:
         y=_axis(altair, altair.Y, data, "system", "tok/s per system: output tokens per second"),
         color=color,
     )
-    line = base.mark_line(strokeWidth=2).encode(order="concurrency:Q")
+    line = base.mark_line(strokeWidth=2).encode(order="load:Q")
     dominated = base.mark_point(size=70, filled=False, fill="white", strokeWidth=2, opacity=1)
     front = base.transform_filter("datum.front").mark_point(size=70, filled=True, opacity=1)
     labels = base.mark_text(align="left", dx=8, dy=-7, fontSize=11).encode(text="label:N")
-    heading = f"{table.hardware}: throughput of the system against speed for a user"
+    heading = f"{table.hardware}, {table.runner}: throughput of the system against speed for a user"
     return altair.layer(line, dominated, front, labels).properties(
         width=WIDTH, height=HEIGHT, title=altair.Title(heading, subtitle=_subtitle(table))
     )
+
+
+def _named(table: Table) -> bool:
+    """Whether its rows are of variants that have names."""
+    return any(row.variant != DEFAULT for row in table.rows)
 
 
 def _axis(altair: Any, channel: Any, data: Any, field: str, title: str) -> Any:
@@ -122,16 +128,16 @@ def _subtitle(table: Table) -> list[str]:
 def _values(table: Table) -> list[dict[str, Any]]:
     lines: dict[str, list[Row]] = {}
     for row in table.rows:
-        name = f"{row.isl} / {row.osl}"
+        name = f"{row.isl} / {row.osl}" + (f"  {row.variant}" if _named(table) else "")
         lines.setdefault(name if len(table.runs) == 1 else f"{name}  {row.run}", []).append(row)
     return [
         {
             "series": series,
-            "concurrency": row.concurrency,
+            "load": row.concurrency or row.rate or 0.0,
             "user": row.tok_s_user,
             "system": row.tok_s,
             "front": on_front,
-            "label": f"c={row.concurrency}",
+            "label": f"c={row.load}" if row.concurrency else row.load,
         }
         for series, rows in lines.items()
         for row, on_front in zip(rows, pareto_front([(row.tok_s_user, row.tok_s) for row in rows]), strict=True)

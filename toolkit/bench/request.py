@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict
 class RequestRecord(BaseModel):
     """Times are nanoseconds of the trial's own clock, which starts with its first request.
 
-    ``start_ns`` is taken before the request is handed to the client. ``token_ns`` holds the receipt time of every
-    output token; tokens that came in one message share a time. ``end_ns`` is the receipt of the last message, or
-    when the error was seen. ``prompt_tokens`` is the server's count where it sends one.
+    ``start_ns`` is taken before the request is handed to the client. In an open loop it is when the request was due,
+    and ``late_ns`` is how much later it was handed over: what kept it waiting, the generator or a stalled server, is
+    part of its latency. ``token_ns`` holds the receipt time of every output token; tokens that came in one message
+    share a time. ``end_ns`` is the receipt of the last message, or when the error was seen. ``prompt_tokens`` is the
+    server's count where it sends one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -24,6 +26,7 @@ class RequestRecord(BaseModel):
     end_ns: int
     status: Literal["ok", "error"]
     error: str | None = None
+    late_ns: int = 0
 
     @property
     def output_tokens(self) -> int:

@@ -7,8 +7,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from toolkit.errors import ServerError
+
 Result = TypeVar("Result")
 CHECK_S = 0.5
+LAST_WORD_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,14 @@ async def while_alive(work: Coroutine[Any, Any, Result], check: Callable[[], Non
     task = asyncio.create_task(work)
     try:
         while not task.done():
-            # in a thread: reading /proc must not delay the receipt of a token
-            await asyncio.to_thread(check)
+            try:
+                # in a thread: reading /proc must not delay the receipt of a token
+                await asyncio.to_thread(check)
+            except ServerError:
+                # a client that saw the death itself is about to say so
+                await asyncio.wait({task}, timeout=LAST_WORD_S)
+                if not task.done():
+                    raise
             await asyncio.wait({task}, timeout=CHECK_S)
     finally:
         task.cancel()

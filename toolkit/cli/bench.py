@@ -13,6 +13,7 @@ import click
 
 from toolkit.cli.common import (
     URL_VARIABLE,
+    byte_progress,
     echo_json,
     json_option,
     load_recipe,
@@ -24,8 +25,8 @@ from toolkit.cli.common import (
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from toolkit.bench.grid import Point
-    from toolkit.bench.run import Event, SweepResult
+    from toolkit.bench.events import Event
+    from toolkit.bench.run import SweepResult
     from toolkit.recipe import Recipe
 
 
@@ -50,18 +51,24 @@ def command() -> None:
     show_envvar=True,
     help="Measure the server at this gRPC address instead of starting one.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the trials in their order; measure and write nothing.")
+@click.option("--build", is_flag=True, help="Build the bundles first that are not as the recipe says.")
+@click.option("--dry-run", is_flag=True, help="Print the points, and every command line; measure and write nothing.")
 @json_option
-def run(recipe_path: Path, overrides: tuple[str, ...], url: str | None, dry_run: bool, as_json: bool) -> None:
-    """Measure every point of RECIPE's bench section and record each one under bench.output.
+def run(
+    recipe_path: Path, overrides: tuple[str, ...], url: str | None, build: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Measure what RECIPE's bench section asks for and record each trial under bench.output.
 
-    Starts Triton on the recipe's built bundle and stops it afterwards. Points that are recorded already are skipped, so
+    bench.runner measures: Triton on the built bundle, started once for each variant; the engine in this process; or
+    trtllm-bench. bench.strategy chooses the points, and each record says why. What is recorded already is skipped, so
     an interrupted sweep goes on where it stopped. Exit code 1 when a trial failed.
 
     \b
     Example:
       trtkit bench run recipes/tiny-gpt-oss/cpu.yaml
       trtkit bench run recipes/tiny-gpt-oss/cpu.yaml --set bench.concurrency=[1,8] --set bench.repeats=3
+      trtkit bench run recipes/tiny-gpt-oss/precisions.yaml --build
+      trtkit bench run gpt-oss-120b/b200 --set bench.runner=trtllm-bench --dry-run
     """
     recipe = load_recipe(recipe_path, overrides)
     if dry_run:
@@ -69,9 +76,15 @@ def run(recipe_path: Path, overrides: tuple[str, ...], url: str | None, dry_run:
         return
     from toolkit.bench.run import run_sweep
 
+    if build:
+        from toolkit.bench.bundles import build_bundles
+        from toolkit.recipe import variants_of
+
+        with byte_progress("engine") as progress:
+            build_bundles(variants_of(recipe), progress)
     argv = ["trtkit", "bench", "run", str(recipe_path)]
     argv += [part for override in overrides for part in ("--set", override)]
-    argv += ["--url", url] if url else []
+    argv += (["--url", url] if url else []) + (["--build"] if build else [])
     with _Display.open() as display, terminated_as_interrupted():
         result = run_sweep(recipe, url=url, argv=argv, on_event=display.show)
     if as_json:
@@ -81,6 +94,27 @@ def run(recipe_path: Path, overrides: tuple[str, ...], url: str | None, dry_run:
     if result.stopped:
         click.echo(f"error: the sweep stopped early: {result.stopped}", err=True)
     if not result.ok:
+        raise click.exceptions.Exit(1)
+
+
+@command.command()
+@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def index(folder: Path) -> None:
+    """Write index.jsonl of the sweep in FOLDER anew from its trials, and say which of them are damaged.
+
+    \b
+    Example:
+      trtkit bench index results/local/tiny-gpt-oss-cpu-565804ad
+    """
+    from toolkit.bench.records import locked, scan_sweep, write_index
+
+    with locked(folder):
+        scan = scan_sweep(folder)
+        path = write_index(folder, scan.trials)
+    click.echo(f"{path}: {len(scan.trials)} trials")
+    for error in scan.damaged:
+        click.echo(f"error: {error}", err=True)
+    if scan.damaged:
         raise click.exceptions.Exit(1)
 
 
@@ -164,38 +198,51 @@ def parse(files: tuple[str, ...], as_json: bool) -> None:
 
 
 def _show_plan(recipe: Recipe, as_json: bool) -> None:
-    from toolkit.bench.grid import plan_recipe
+    from toolkit.bench.dry_run import command_lines
+    from toolkit.bench.sweep import outline
+    from toolkit.recipe import DEFAULT
 
-    points = plan_recipe(recipe)
+    planned = outline(recipe)
+    lines = command_lines(recipe, planned)
     if as_json:
-        trials = [{"point_id": point.point_id, **asdict(point)} for point in points]
-        echo_json({"recipe": recipe.name, "output": str(recipe.bench.output), "trials": trials})
+        trials: list[dict[str, object]] = [{"point_id": one.point_id, **asdict(one)} for one in planned.points]
+        for trial, line in zip(trials, lines, strict=False):
+            trial["argv"] = list(line.argv)
+        head = {"recipe": recipe.name, "output": str(recipe.bench.output), "runner": recipe.bench.runner}
+        echo_json({**head, "strategy": planned.strategy, "repeats": planned.repeats, "trials": trials})
         return
-    requests = sum(point.requests for point in points)
+    requests = sum(point.requests for point in planned.points)
+    what = "trials" if planned.strategy == "grid" else f"points to choose from ({planned.strategy})"
     click.echo(
-        f"{recipe.name}: {len(points)} trials, {requests} measured requests, records under {recipe.bench.output}"
+        f"{recipe.name}: {len(planned.points)} {what}, {requests} measured requests, "
+        f"runner {recipe.bench.runner}, records under {recipe.bench.output}"
     )
-    click.echo("  trial    ISL    OSL  concurrency  requests  warm-up  repeat  point")
-    for number, p in enumerate(points, 1):
+    named = any(point.variant != DEFAULT for point in planned.points)
+    width = max(len("variant"), *(len(point.variant) for point in planned.points))
+    column = f"{'variant':<{width}}  " if named else ""
+    click.echo(f"  {column}trial    ISL    OSL  concurrency  requests  warm-up  repeat  point")
+    for number, p in enumerate(planned.points, 1):
         counts = f"{p.isl:>5}  {p.osl:>5}  {p.concurrency:>11}  {p.requests:>8}  {p.warmup:>7}  {p.repeat:>6}"
-        click.echo(f"  {number:>5}  {counts}  {p.point_id}")
+        column = f"{p.variant:<{width}}  " if named else ""
+        click.echo(f"  {column}{number:>5}  {counts}  {p.point_id}")
+    for line in lines:
+        click.echo(line.shell)
 
 
 def _result(result: SweepResult) -> dict[str, object]:
-    fields = {"status", "error", "point_id", "point", "attempt", "checks", "metrics"}
+    fields = {"status", "error", "point_id", "point", "attempt", "why", "checks", "metrics"}
     return {
         "folder": str(result.folder),
         "skipped": result.skipped,
+        "ended": result.ended,
         "stopped": result.stopped,
         "trials": [trial.model_dump(mode="json", include=fields) for trial in result.trials],
     }
 
 
 def _tally(result: SweepResult) -> str:
-    counts = Counter(trial.status for trial in result.trials)
-    return (
-        f"{result.skipped} finished before, {counts['ok']} ok, {counts['failed']} failed, {counts['invalid']} invalid"
-    )
+    counts = {"ok": 0, "failed": 0, "invalid": 0} | Counter(trial.status for trial in result.trials)
+    return ", ".join([f"{result.skipped} finished before", *(f"{count} {status}" for status, count in counts.items())])
 
 
 class _Display:
@@ -218,27 +265,24 @@ class _Display:
             yield cls(progress, progress.add_task("starting", total=None))
 
     def show(self, event: Event) -> None:
-        from toolkit.bench.run import Answered, Finished, Resumed, Started
+        from toolkit.bench.events import Answered, Finished, Resumed, Started
 
         match event:
             case Resumed(folder, finished, total, damaged):
-                self._say(f"{folder}: {finished} of {total} trials are finished already")
+                of = "" if total is None else f" of {total}"
+                self._say(f"{folder}: {finished}{of} trials are finished already")
                 for error in damaged:
                     self._say(f"damaged, not taken: {error}")
-            case Started(number, total, point):
-                self._count = f"{number}/{total}"
-                self._progress.reset(self._bar, total=point.requests, description=f"{self._count} {_conditions(point)}")
+            case Started(number, total, point, _):
+                self._count = f"{number}" if total is None else f"{number}/{total}"
+                self._progress.reset(self._bar, total=point.requests, description=f"{self._count} {point}")
             case Answered(requests):
                 self._progress.update(self._bar, completed=requests)
             case Finished(trial):
                 outcome = f"{trial.status}: {trial.reason}"
                 if trial.metrics is not None:
                     outcome = f"{trial.metrics.system_output_throughput_tok_s:.1f} tok/s"
-                self._say(f"{self._count} {_conditions(trial.point)}: {outcome}")
+                self._say(f"{self._count} {trial.point}: {outcome}")
 
     def _say(self, line: str) -> None:
         self._progress.console.print(line, soft_wrap=True, markup=False, highlight=False)
-
-
-def _conditions(point: Point) -> str:
-    return f"ISL {point.isl}, OSL {point.osl}, concurrency {point.concurrency}, repeat {point.repeat}"

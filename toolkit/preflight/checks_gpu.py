@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from toolkit.bench.environment.devices import Device, visible
+from toolkit.bench.environment.nvidia_smi import NOT_ON_PATH
+from toolkit.bench.environment.version import numbers
 from toolkit.preflight.finding import Finding, size
-from toolkit.preflight.machine import Device, Machine
+from toolkit.preflight.machine import Machine
 from toolkit.preflight.needs import GpuNeeds
-from toolkit.preflight.nvidia import NOT_ON_PATH, visible
-from toolkit.preflight.version import numbers
 
 # Words in a device's name, where they are not those of the recipe's GPU.
 DEVICE_WORDS = {"dgx-spark": {"gb10"}}

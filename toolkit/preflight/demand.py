@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from toolkit.bench.environment.version import newest, oldest
 from toolkit.plan.types import Plan
 from toolkit.preflight.known import Feature, load_known
 from toolkit.preflight.needs import CPU_SHM, GPU_SHM, GpuNeeds, Needs
 from toolkit.preflight.planned import ask
-from toolkit.preflight.version import newest, oldest
 from toolkit.recipe import Recipe
 from toolkit.trtllm import load_targets
 

@@ -9,15 +9,17 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
+from toolkit.bench.environment import nvidia_smi
+from toolkit.bench.environment.devices import Nvidia
 from toolkit.chat import vocabulary
 from toolkit.checkpoint import hub
 from toolkit.checkpoint.source import TOKENIZER
 from toolkit.engine.bundle import CHECKPOINT, MANIFEST
 from toolkit.errors import CheckpointError, ServerError, TrtkitError
-from toolkit.preflight import host, nvidia
+from toolkit.preflight import host
 from toolkit.preflight.known import load_known
 from toolkit.preflight.loader import probe
-from toolkit.preflight.machine import Machine, Nvidia, Part, Storage, Vocabulary
+from toolkit.preflight.machine import Machine, Part, Storage, Vocabulary
 from toolkit.preflight.needs import Needs
 from toolkit.recipe import Recipe
 from toolkit.serving import ports, triton
@@ -36,7 +38,7 @@ def gather(recipe: Recipe, needs: Needs) -> Machine:
     return Machine(
         python=sys.executable,
         packages=packages,
-        nvidia=nvidia.query() if needs.gpu else Nvidia(),
+        nvidia=nvidia_smi.query() if needs.gpu else Nvidia(),
         visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
         cuda_installed=os.environ.get("CUDA_VERSION"),
         shm=host.storage(SHM) if SHM.is_dir() else None,

@@ -7,15 +7,16 @@ import os
 import platform
 from dataclasses import replace
 
+from toolkit.bench.environment import nvidia_smi
+from toolkit.bench.environment.devices import Nvidia
 from toolkit.chat import vocabulary
 from toolkit.engine.versions import versions
 from toolkit.errors import TrtkitError
 from toolkit.numerics import backend
-from toolkit.preflight import nvidia
 from toolkit.preflight.checks_gpu import described
 from toolkit.preflight.finding import Finding
 from toolkit.preflight.gather import cpu_triton
-from toolkit.preflight.machine import Nvidia, Part
+from toolkit.preflight.machine import Part
 
 
 def examine() -> list[Finding]:
@@ -29,7 +30,7 @@ def examine() -> list[Finding]:
         _part("triton", cpu_triton()),
         _extra("report", ("altair", "vl_convert")),
         _chat(),
-        _gpus(nvidia.query()),
+        _gpus(nvidia_smi.query()),
         Finding("tensorrt", "ok", f"tensorrt-llm {release}")
         if release
         else Finding("tensorrt", "skip", "comes with NVIDIA's containers"),

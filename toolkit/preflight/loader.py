@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from toolkit.preflight.command import run
+from toolkit.bench.environment.command import run
 from toolkit.preflight.known import Feature
 from toolkit.preflight.machine import Probed
 

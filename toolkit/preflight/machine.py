@@ -6,31 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """One GPU as nvidia-smi lists it; memory in bytes. None where it says ``[N/A]``.
-
-    ``sm`` is the compute capability times ten. Under MIG the sizes are those of the whole GPU.
-    """
-
-    index: int
-    name: str
-    uuid: str
-    sm: int | None
-    memory_total: int | None
-    memory_free: int | None
-    mig: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Nvidia:
-    """What nvidia-smi says; ``problem`` is why it says nothing. ``cuda`` is the newest CUDA that the driver runs."""
-
-    devices: tuple[Device, ...] = ()
-    driver: str | None = None
-    cuda: str | None = None
-    problem: str | None = None
+from toolkit.bench.environment.devices import Nvidia
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,18 +19,26 @@ from toolkit.recipe.schema import (
     ServeSection,
     TargetSection,
 )
+from toolkit.recipe.sweep import RunnerKind, SloSection, Strategy, VariantSection
+from toolkit.recipe.variants import DEFAULT, variants_of
 
 __all__ = [
+    "DEFAULT",
     "PROFILED",
     "BenchSection",
     "CheckpointSection",
     "EngineSection",
     "ParallelSection",
     "Recipe",
+    "RunnerKind",
     "ServeSection",
+    "SloSection",
+    "Strategy",
     "TargetSection",
+    "VariantSection",
     "load",
     "schema_text",
+    "variants_of",
 ]
 
 

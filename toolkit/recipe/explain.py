@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -57,10 +58,12 @@ def _place(keys: tuple[str, ...], lines: Places, overrides: Places) -> str | Non
 
 
 def _section(keys: tuple[str, ...]) -> type[BaseModel]:
+    """The model at a key path; the number of a list's item is passed over."""
     model: type[BaseModel] = Recipe
     for key in keys:
+        if key.isdecimal():
+            continue
         annotation = model.model_fields[key].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        model = annotation
+        found = [inner for inner in (annotation, *get_args(annotation)) if isinstance(inner, type)]
+        model = next(inner for inner in found if issubclass(inner, BaseModel))
     return model

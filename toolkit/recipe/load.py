@@ -22,6 +22,7 @@ INPUT_PATHS = (
     ("checkpoint", "input_scales"),
     ("checkpoint", "bf16"),
     ("bench", "prompts"),
+    ("bench", "workload", "trace"),
 )
 PATH, REPO = ("checkpoint", "path"), ("checkpoint", "repo")
 SOURCE_KEYS = ("path", "repo", "revision", "tokenizer", "input_scales", "bf16")
@@ -45,11 +46,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     lines = key_lines(node, path)
     _anchor_inputs(data, path.parent)
     values = [_split(override) for override in overrides]
-    if isinstance(data.get("checkpoint"), dict) and any(keys in (PATH, REPO) for keys, _, _ in values):
-        for key in SOURCE_KEYS:
-            data["checkpoint"].pop(key, None)
-    for keys, value, place in values:
-        _apply(data, keys, value, place)
+    apply(data, values)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -58,13 +55,30 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def _anchor_inputs(data: dict[str, Any], folder: Path) -> None:
-    """Inputs count from the recipe's folder. What starts at home, or is no path, is left to the schema."""
-    for section, key in INPUT_PATHS:
-        values = data.get(section)
-        text = values.get(key) if isinstance(values, dict) else None
-        if isinstance(text, str) and not text.startswith("~") and "\0" not in text:
-            # normalised lexically, so that a recipe in a linked folder keeps pointing beside the link
-            data[section][key] = os.path.normpath(folder / text)
+    """Inputs count from the recipe's folder."""
+    for *sections, key in INPUT_PATHS:
+        values: Any = data
+        for section in sections:
+            values = values.get(section) if isinstance(values, dict) else None
+        _anchor(values, key, folder)
+        for settings in _variant_settings(data):
+            _anchor(settings, ".".join((*sections, key)), folder)
+
+
+def _anchor(values: Any, key: str, folder: Path) -> None:
+    """What starts at home, or is no path, is left to the schema."""
+    text = values.get(key) if isinstance(values, dict) else None
+    if isinstance(text, str) and not text.startswith("~") and "\0" not in text:
+        # normalised lexically, so that a recipe in a linked folder keeps pointing beside the link
+        values[key] = os.path.normpath(folder / text)
+
+
+def _variant_settings(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The `set` of each of the recipe's variants, where it is a mapping."""
+    bench = data.get("bench")
+    variants = bench.get("variants") if isinstance(bench, dict) else None
+    listed = [one.get("set") for one in variants if isinstance(one, dict)] if isinstance(variants, list) else []
+    return [settings for settings in listed if isinstance(settings, dict)]
 
 
 def _split(override: str) -> tuple[tuple[str, ...], Any, str]:
@@ -83,7 +97,20 @@ def _split(override: str) -> tuple[tuple[str, ...], Any, str]:
     return keys, value, place
 
 
-def _apply(data: dict[str, Any], keys: tuple[str, ...], value: Any, place: str) -> None:
+def apply(data: dict[str, Any], values: Iterable[tuple[tuple[str, ...], Any, str]]) -> None:
+    """Set key paths of a recipe's data to values; the place of each is where it was given, for an error.
+
+    A new source replaces the old one as a whole.
+    """
+    values = list(values)
+    if isinstance(data.get("checkpoint"), dict) and any(keys in (PATH, REPO) for keys, _, _ in values):
+        for key in SOURCE_KEYS:
+            data["checkpoint"].pop(key, None)
+    for keys, value, place in values:
+        _set(data, keys, value, place)
+
+
+def _set(data: dict[str, Any], keys: tuple[str, ...], value: Any, place: str) -> None:
     section = data
     for depth, key in enumerate(keys[:-1], start=1):
         inner = section.setdefault(key, {})

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from toolkit.recipe.base import Length, RecipePath, Section
 from toolkit.recipe.scalars import Dumper
+from toolkit.recipe.sweep import RunnerKind, SloSection, Strategy, VariantSection
+from toolkit.recipe.workload import ArrivalSection, WorkloadSection
 
-
-def _to_path(value: object) -> Path:
-    """A path as a recipe gives it, ``~`` expanded."""
-    if value is None or value == "":
-        raise ValueError("give a path; this is empty")
-    if not isinstance(value, str | Path):
-        raise ValueError("a path is text")
-    if "\0" in str(value):
-        raise ValueError("a path cannot hold a NUL character")
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:
-        raise ValueError(f"no home folder is known for {Path(value).parts[0]}") from None
-
-
-RecipePath = Annotated[Path, BeforeValidator(_to_path)]
 # owner/name as the Hub allows it; no segment is or holds '..'
 REPO_PATTERN = r"^[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*/[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*$"
 REVISION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
 MODEL_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
-Length = Annotated[int, Field(ge=1)]
 PROFILED = frozenset(
     {
         "max_batch_size",
@@ -42,10 +28,6 @@ PROFILED = frozenset(
     }
 )
 """Keys of the engine section that ``engine.profile`` decides where the recipe does not give them."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CheckpointSection(Section):
@@ -160,15 +142,43 @@ class ServeSection(Section):
 
 
 class BenchSection(Section):
-    """The sweep: every combination of isl × osl × concurrency, `repeats` times."""
+    """The sweep: every variant at every combination of isl × osl × concurrency, or as many as the strategy needs."""
 
     output: RecipePath = Field(description="Folder of the result records.")
+    runner: RunnerKind = Field(
+        "triton",
+        description="What measures: our client through Triton, the engine in this process, or trtllm-bench.",
+    )
+    variants: tuple[VariantSection, ...] = Field(
+        (), description="What is compared, each with a bundle of its own; by default the recipe as it is."
+    )
+    strategy: Strategy = Field(
+        "auto",
+        description="grid: every point. ladder: upwards until throughput, the SLO or the engine gives in. frontier: "
+        "where the trade-off could still move. auto: frontier for four points or more of an ISL/OSL, else grid.",
+    )
+    order: Literal["variants", "rounds"] = Field(
+        "variants",
+        description="variants: all trials of one with one start. rounds: each repeat of all of them in turn, so that a "
+        "drift of the machine meets all alike; a start for each.",
+    )
+    budget: float | None = Field(
+        None, ge=0, description="GPU-minutes that the trials may take; a sweep goes on when it is raised."
+    )
+    slo: SloSection = Field(SloSection(), description="Limits whose highest concurrency is searched for.")
+    workload: WorkloadSection = Field(WorkloadSection(), description="How long the requests of a point are.")
+    arrival: ArrivalSection = Field(ArrivalSection(), description="When requests are sent.")
     isl: tuple[Length, ...] = Field((64,), min_length=1, description="Input sequence lengths, tokens.")
     osl: tuple[Length, ...] = Field((32,), min_length=1, description="Output sequence lengths, tokens.")
     concurrency: tuple[Length, ...] = Field((1,), min_length=1, description="Requests in flight.")
     requests: int = Field(8, ge=1, description="Requests measured at each point; at least the concurrency is used.")
-    warmup: int = Field(1, ge=0, description="Unmeasured requests before each point, per unit of concurrency.")
-    repeats: int = Field(1, ge=1, description="Trials of each point.")
+    warmup: int = Field(2, ge=0, description="Unmeasured requests before each point, per unit of concurrency.")
+    repeats: int | None = Field(
+        None,
+        ge=1,
+        description="Trials of each point (grid; 1 by default), or of each one on the front and at the SLO (ladder, "
+        "frontier; 3 by default).",
+    )
     seed: int = Field(0, description="Seed of the prompts and of the order of trials.")
     prompts: RecipePath | None = Field(
         None, description="Text file that prompts are cut from; random token ids otherwise."

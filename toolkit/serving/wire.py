@@ -33,6 +33,10 @@ _NUMPY: dict[str, type[np.generic]] = {
     "FP32": np.float32,
     "FP64": np.float64,
 }
+_LETTERS: dict[str, tuple[Any, int]] = {
+    datatype: (np.dtype(kind).char, np.dtype(kind).itemsize) for datatype, kind in _NUMPY.items()
+}
+"""Of each datatype: the letter that the ``struct`` module has for it, and its bytes."""
 _READ = frozenset(
     (
         "text_output",
@@ -49,6 +53,8 @@ _READ = frozenset(
     )
 )
 """Outputs that become part of a chunk; whatever else a model sends is not looked at."""
+_EACH = frozenset(("text_output", "output_ids", "response_time_ns"))
+"""Those that our model sends with every response; most have no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +140,17 @@ def decode(message: Any, received_ns: int) -> Chunk:
     if message.error_message:
         raise error_from_text(message.error_message)
     response = message.infer_response
-    if len(response.outputs) != len(response.raw_output_contents):
-        raise ClientError(f"{len(response.outputs)} outputs came with {len(response.raw_output_contents)} contents")
+    declared, contents = response.outputs, response.raw_output_contents
+    if len(declared) != len(contents):
+        raise ClientError(f"{len(declared)} outputs came with {len(contents)} contents")
     outputs = {
-        output.name: _array(output.name, output.datatype, tuple(output.shape), raw)
-        for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
-        if output.name in _READ
+        name: _array(name, output, raw)
+        for output, raw in zip(declared, contents, strict=True)
+        if (name := output.name) in _READ
     }
+    if outputs.keys() <= _EACH:
+        text, ids = outputs.get("text_output", ()), outputs.get("output_ids", ())
+        return Chunk("".join(text), tuple(ids), received_ns, response_time_ns=_number(outputs, "response_time_ns"))
     return Chunk(
         text="".join(outputs.get("text_output", ())),
         token_ids=tuple(outputs.get("output_ids", ())),
@@ -184,14 +194,23 @@ def _utf8(name: str, text: str) -> bytes:
         raise ClientError(f"{name} is not UTF-8 at character {error.start}") from None
 
 
-def _array(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> list[Any]:
+def _array(name: str, output: Any, raw: bytes) -> list[Any]:
     """By the wire's datatype, not the declared one: Triton does not check that they agree."""
+    datatype = output.datatype
     if datatype == "BYTES":
+        if int.from_bytes(raw[:4], "little") + 4 == len(raw):  # one element, as nearly always
+            return [raw[4:].decode(errors="replace")]
         return list(_texts(name, raw))
-    if datatype not in _NUMPY:
+    letter, size = _LETTERS.get(datatype, ("", 0))
+    if not size:
         raise ClientError(f"output {name!r} has the unexpected datatype {datatype!r}")
+    shape = output.shape
+    if len(shape) == 1 and shape[0] * size == len(raw):
+        # one dimension, as nearly always: NumPy would take four times as long
+        flat: list[Any] = memoryview(raw).cast(letter).tolist()
+        return flat
     try:
-        array: npt.NDArray[Any] = np.frombuffer(raw, _NUMPY[datatype]).reshape(shape)
+        array: npt.NDArray[Any] = np.frombuffer(raw, _NUMPY[datatype]).reshape(tuple(shape))
     except ValueError:
         raise ClientError(f"output {name!r} has {len(raw)} bytes, which do not fit its shape {list(shape)}") from None
     if name != "output_ids" and not name.startswith("output_top"):

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.bench.trtllm.argv import BenchPoint, PointFiles, bench_argv
-from toolkit.bench.trtllm.dataset import DatasetSpec, Uniform, write_dataset
+from toolkit.bench.trtllm.dataset import DatasetSpec, write_dataset
 from toolkit.bench.trtllm.logs import Progress
 from toolkit.bench.trtllm.outcome import Expected, Outcome
 from toolkit.bench.trtllm.runner import Limits, run_point
+from toolkit.bench.workload import Uniform
 
 SCRIPT = Path(__file__).parents[2] / "fakes" / "trtllm_bench" / "trtllm-bench"
 RELEASE = "1.3.0rc5"

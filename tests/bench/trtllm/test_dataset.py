@@ -3,22 +3,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from toolkit.bench.trtllm import dataset
-from toolkit.bench.trtllm.dataset import (
-    DatasetSpec,
-    Lengths,
-    Normal,
-    Uniform,
-    dataset_lines,
-    draw_lengths,
-    write_dataset,
-)
+from toolkit.bench.trtllm.dataset import DatasetSpec, dataset_line, dataset_requests, write_dataset, write_requests
+from toolkit.bench.workload import Lengths, Normal, RequestSpec, Uniform
 from toolkit.errors import RecipeError
 
 SHORT, TWO = Uniform(3, 6), Uniform(2, 2)
@@ -33,6 +25,10 @@ def spec(
     excluded: frozenset[int] = frozenset({0, 1, 2}),
 ) -> DatasetSpec:
     return DatasetSpec(isl, osl, requests, seed, vocab_size, excluded)
+
+
+def dataset_lines(of: DatasetSpec) -> list[bytes]:
+    return [dataset_line(request) for request in dataset_requests(of)]
 
 
 def rows(of: DatasetSpec) -> list[dict[str, Any]]:
@@ -75,12 +71,6 @@ def test_ids_are_uniform() -> None:
     assert max(counts) < 5000 + 345
 
 
-def test_input_and_output_lengths_do_not_depend_on_each_other() -> None:
-    """Seeded alike they would be equal here, as with prepare-dataset. 5 standard errors of r are 5 / √2000 = 0.11."""
-    drawn = draw_lengths(spec(Normal(500, 100, 1000), Normal(500, 100, 1000), requests=2000))
-    assert abs(statistics.correlation(*zip(*drawn, strict=True))) < 0.11
-
-
 def test_output_lengths_leave_the_prompts_alone() -> None:
     prompts = [row["input_ids"] for row in rows(spec())]
     assert [row["input_ids"] for row in rows(spec(osl=Uniform(5, 90)))] == prompts
@@ -94,32 +84,6 @@ def test_seeds_differ() -> None:
     assert rows(spec(seed=1)) != rows(spec(seed=2))
 
 
-def test_normal_lengths() -> None:
-    """Mean within five standard errors (100 / √2000 = 2.2), the spread within 10 %."""
-    lengths = [isl for isl, _ in draw_lengths(spec(Normal(500, 100, 1000), requests=2000))]
-    assert abs(statistics.fmean(lengths) - 500) < 11
-    assert abs(statistics.stdev(lengths) - 100) < 10
-
-
-def test_normal_lengths_stay_in_their_range() -> None:
-    lengths = [isl for isl, _ in draw_lengths(spec(Normal(5, 50, 9), requests=500))]
-    assert set(lengths) == set(range(1, 10))
-
-
-@pytest.mark.parametrize("lengths", [Normal(7, 0, 7), Uniform(7, 7)])
-def test_one_length(lengths: Lengths) -> None:
-    assert {isl for isl, _ in draw_lengths(spec(lengths, requests=50))} == {7}
-
-
-def test_a_spread_that_fits_nothing_gives_the_mean() -> None:
-    """A thousand draws of ± 1e12 are none of 1 to 9."""
-    assert [isl for isl, _ in draw_lengths(spec(Normal(5, 1e12, 9), requests=2))] == [5, 5]
-
-
-def test_uniform_lengths_reach_both_ends() -> None:
-    assert {isl for isl, _ in draw_lengths(spec(requests=100))} == {3, 4, 5, 6}
-
-
 def test_file(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     written = write_dataset(path, spec())
@@ -131,6 +95,18 @@ def test_file(tmp_path: Path) -> None:
     assert (written.mean_isl, written.mean_osl) == (sum(lengths) / 4, 2.0)
     assert (written.max_isl, written.max_osl, written.max_seq_len) == (max(lengths), 2, max(lengths) + 2)
     assert write_dataset(tmp_path / "again.jsonl", spec()).sha256 == written.sha256
+
+
+def test_requests_that_are_drawn_already(tmp_path: Path) -> None:
+    requests = (RequestSpec(0, (5, 6, 7), 2), RequestSpec(1, (8,), 9, arrival_s=0.5))
+    written = write_requests(tmp_path / "d.jsonl", requests)
+    assert written.path.read_bytes() == (
+        b'{"task_id":0,"input_ids":[5,6,7],"output_tokens":2}\n{"task_id":1,"input_ids":[8],"output_tokens":9}\n'
+    )
+    assert (written.mean_isl, written.mean_osl, written.max_seq_len) == (2.0, 5.5, 10)
+    with pytest.raises(RecipeError, match=r"bench\.requests: a dataset of 0 requests"):
+        write_requests(tmp_path / "none.jsonl", ())
+    assert [file.name for file in tmp_path.iterdir()] == ["d.jsonl"]
 
 
 def test_nothing_is_left_of_one_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,10 +128,10 @@ def test_nothing_is_left_of_one_that_fails(tmp_path: Path, monkeypatch: pytest.M
         (spec(requests=0), "bench.requests: a dataset of 0 requests"),
         (spec(isl=Uniform(0, 5)), "bench.isl: lengths from 0 to 5. Write 1 ≤ min ≤ max"),
         (spec(osl=Uniform(6, 5)), "bench.osl: lengths from 6 to 5. Write 1 ≤ min ≤ max"),
-        (spec(isl=Normal(0.5, 1, 9)), "bench.isl: a mean of 0.5 ± 1 tokens with at most 9"),
-        (spec(isl=Normal(10, 1, 9)), "bench.isl: a mean of 10 ± 1 tokens with at most 9"),
-        (spec(osl=Normal(5, -1, 9)), "bench.osl: a mean of 5 ± -1 tokens with at most 9"),
-        (spec(osl=Normal(5, float("nan"), 9)), "bench.osl: a mean of 5 ± nan tokens with at most 9"),
+        (spec(isl=Normal(0.5, 1, 9)), "bench.isl: a mean of 0.5 ± 1 tokens from 1 to 9"),
+        (spec(isl=Normal(10, 1, 9)), "bench.isl: a mean of 10 ± 1 tokens from 1 to 9"),
+        (spec(osl=Normal(5, -1, 9)), "bench.osl: a mean of 5 ± -1 tokens from 1 to 9"),
+        (spec(osl=Normal(5, float("nan"), 9)), "bench.osl: a mean of 5 ± nan tokens from 1 to 9"),
         (spec(vocab_size=3), "bench: no token is left of a vocabulary of 3"),
     ],
 )

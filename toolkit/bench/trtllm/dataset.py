@@ -9,66 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-
+from toolkit.bench.workload.draw import RequestSpec
+from toolkit.bench.workload.lengths import Lengths, draw_lengths
+from toolkit.bench.workload.tokens import Prompt, draw_ids
 from toolkit.checkpoint.files import sync_folder
 from toolkit.errors import RecipeError
-
-REDRAWS = 1000
-
-
-class Lengths(Protocol):
-    """How many tokens a prompt or an output has."""
-
-    @property
-    def maximum(self) -> int: ...
-
-    def check(self, where: str) -> None:
-        """Raise ``RecipeError`` for lengths that cannot be drawn."""
-        ...
-
-    def draw(self, rng: random.Random) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Uniform:
-    """Every length from ``minimum`` to ``maximum`` with the same probability; both alike for one fixed length."""
-
-    minimum: int
-    maximum: int
-
-    def check(self, where: str) -> None:
-        if not 1 <= self.minimum <= self.maximum:
-            raise RecipeError(f"lengths from {self.minimum} to {self.maximum}", where=where, hint="Write 1 ≤ min ≤ max")
-
-    def draw(self, rng: random.Random) -> int:
-        return rng.randint(self.minimum, self.maximum)
-
-
-@dataclass(frozen=True, slots=True)
-class Normal:
-    """Rounded draws of a normal distribution, drawn anew until from 1 to ``maximum``."""
-
-    mean: float
-    stdev: float
-    maximum: int
-
-    def check(self, where: str) -> None:
-        if not (1 <= self.mean <= self.maximum and 0 <= self.stdev < float("inf")):
-            what = f"a mean of {self.mean:g} ± {self.stdev:g} tokens with at most {self.maximum}"
-            raise RecipeError(what, where=where, hint="Write 1 ≤ mean ≤ maximum and stdev ≥ 0")
-
-    def draw(self, rng: random.Random) -> int:
-        for _ in range(REDRAWS):
-            if 1 <= (length := round(rng.normalvariate(self.mean, self.stdev))) <= self.maximum:
-                return length
-        return round(self.mean)  # a spread so wide that it is uniform
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,33 +49,45 @@ class DatasetFile:
     max_seq_len: int
 
 
-def draw_lengths(spec: DatasetSpec) -> list[tuple[int, int]]:
-    """(ISL, OSL) of each request. A larger dataset of the same seed starts with these."""
-    # a text seed is hashed with SHA-512 by `random`, so it does not depend on PYTHONHASHSEED
-    inputs, outputs = random.Random(f"{spec.seed}:isl"), random.Random(f"{spec.seed}:osl")
-    return [(spec.isl.draw(inputs), spec.osl.draw(outputs)) for _ in range(spec.requests)]
+def dataset_requests(spec: DatasetSpec) -> Iterator[RequestSpec]:
+    """The requests; the same for the same spec on every machine. Raises ``RecipeError`` for a spec that has none.
 
-
-def dataset_lines(spec: DatasetSpec) -> Iterator[bytes]:
-    """The lines; the same for the same spec on every machine. Raises ``RecipeError`` for a spec that has none."""
+    A larger dataset of the same seed starts with these.
+    """
     ids = _check(spec)
     tokens = random.Random(f"{spec.seed}:tokens")
-    for number, (isl, osl) in enumerate(draw_lengths(spec)):
-        prompt = ",".join(map(str, _draw_ids(tokens, ids, isl)))
-        yield f'{{"task_id":{number},"input_ids":[{prompt}],"output_tokens":{osl}}}\n'.encode()
+    for number, (isl, osl) in enumerate(islice(draw_lengths(spec.isl, spec.osl, spec.seed), spec.requests)):
+        yield RequestSpec(number, draw_ids(tokens, ids, isl), osl)
+
+
+def dataset_line(request: RequestSpec) -> bytes:
+    prompt = ",".join(map(str, request.prompt_ids))
+    return f'{{"task_id":{request.id},"input_ids":[{prompt}],"output_tokens":{request.output_tokens}}}\n'.encode()
 
 
 def write_dataset(path: Path, spec: DatasetSpec) -> DatasetFile:
-    """Write the lines beside ``path``, sync and rename: after a crash it is old, new or absent, never half."""
+    """``write_requests`` of ``dataset_requests``, one held at a time."""
+    return write_requests(path, dataset_requests(spec))
+
+
+def write_requests(path: Path, requests: Iterable[RequestSpec]) -> DatasetFile:
+    """Write the lines beside ``path``, sync and rename: after a crash it is old, new or absent, never half.
+
+    Requests that another runner measures, too, are the same to the token. Raises ``RecipeError`` for none.
+    """
     part = path.with_name(f"{path.name}.tmp")
     digest, size = hashlib.sha256(), 0
-    lines = dataset_lines(spec)
+    lengths: list[tuple[int, int]] = []
     try:
         with part.open("wb") as file:
-            for line in lines:
+            for request in requests:
+                line = dataset_line(request)
                 file.write(line)
                 digest.update(line)
                 size += len(line)
+                lengths.append((len(request.prompt_ids), request.output_tokens))
+            if not lengths:
+                raise RecipeError("a dataset of 0 requests", where="bench.requests", hint="Write 1 or more")
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -133,10 +96,13 @@ def write_dataset(path: Path, spec: DatasetSpec) -> DatasetFile:
             part.unlink()
         raise
     sync_folder(path.parent)
-    lengths = draw_lengths(spec)
+    return _described(path, digest.hexdigest(), size, lengths)
+
+
+def _described(path: Path, sha256: str, size: int, lengths: Sequence[tuple[int, int]]) -> DatasetFile:
     return DatasetFile(
         path=path,
-        sha256=digest.hexdigest(),
+        sha256=sha256,
         size_bytes=size,
         requests=len(lengths),
         mean_isl=sum(isl for isl, _ in lengths) / len(lengths),
@@ -147,21 +113,15 @@ def write_dataset(path: Path, spec: DatasetSpec) -> DatasetFile:
     )
 
 
-def _check(spec: DatasetSpec) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The ids that prompts are drawn from, shape (vocabulary without excluded ids,), int64."""
+def _check(spec: DatasetSpec) -> Prompt:
+    """The ids that prompts are drawn from: the vocabulary without the excluded ones."""
     if spec.requests < 1:
         raise RecipeError(f"a dataset of {spec.requests} requests", where="bench.requests", hint="Write 1 or more")
     spec.isl.check("bench.isl")
     spec.osl.check("bench.osl")
-    ids = np.setdiff1d(np.arange(spec.vocab_size), np.array(sorted(spec.excluded), np.int64))
-    if not len(ids):
+    excluded = frozenset(spec.excluded)
+    ids = tuple(token for token in range(spec.vocab_size) if token not in excluded)
+    if not ids:
         what = f"no token is left of a vocabulary of {spec.vocab_size}"
         raise RecipeError(what, where="bench", hint="Check the tokenizer's vocabulary and its special tokens")
     return ids
-
-
-def _draw_ids(rng: random.Random, ids: np.ndarray[tuple[int], np.dtype[np.int64]], count: int) -> list[int]:
-    """Uniform with replacement: 32 random bits scaled to the number of ids, whose bias is below ids / 2³²."""
-    bits = np.frombuffer(rng.randbytes(4 * count), "<u4").astype(np.uint64)
-    chosen: list[int] = ids[(bits * np.uint64(len(ids))) >> np.uint64(32)].tolist()
-    return chosen

@@ -18,7 +18,7 @@ from toolkit.errors import BusyError, ClientError, ConnectError, DeadlineError, 
 from toolkit.serving import probe, wire
 from toolkit.serving.connection import CHANNEL_OPTIONS, Retry, Tls, keepalive, metadata
 from toolkit.serving.contract import Contract, contract_of
-from toolkit.serving.deadlines import Clock, Deadlines
+from toolkit.serving.deadlines import Clock, Deadlines, Watch
 from toolkit.serving.failures import error_from
 from toolkit.serving.reader import Reader
 from toolkit.serving.wire import Chunk
@@ -125,10 +125,11 @@ class TritonClient:
         reader = Reader(contract)
         call = self._connected().ModelStreamInfer(metadata=headers)
         try:
-            await clock.within(call.write(request))
-            await clock.within(call.done_writing())
-            while (message := await clock.within(call.read())) is not grpc.aio.EOF:
-                yield reader.read(self._message(message), clock.tick())
+            with Watch(clock) as watch:
+                await watch.within(call.write(request))
+                await watch.within(call.done_writing())
+                while (message := await watch.within(call.read())) is not grpc.aio.EOF:
+                    yield reader.read(self._message(message), clock.tick())
             for chunk in reader.finish(clock.tick()):
                 yield chunk
         except grpc.aio.AioRpcError as error:
