@@ -78,7 +78,7 @@ def test_help_loads_no_verb_and_nothing_heavy() -> None:
 
 
 def test_optional_packages_are_imported_only_inside_functions() -> None:
-    optional = {"torch", "transformers", "modelopt", "tensorrt_llm", "tensorrt", "altair", "vl_convert", "pytriton"}
+    optional = {"torch", "transformers", "modelopt", "tensorrt_llm", "tensorrt", "altair", "vl_convert", "pytriton", "pynvml"}
     optional |= {"openai_harmony", "jinja2"}
     at_import = {
         (path.relative_to(TOOLKIT).as_posix(), name)

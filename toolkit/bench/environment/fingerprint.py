@@ -20,7 +20,7 @@ from toolkit.engine.versions import versions
 from toolkit.resources import triton_repo_dir
 
 PACKAGE = Path(toolkit.__file__).parent
-MEASURED = ("bench/load.py", "bench/workload", "checkpoint", "engine", "models", "numerics", "serving")
+MEASURED = ("bench/load.py", "bench/runners", "bench/workload", "checkpoint", "engine", "models", "numerics", "serving")
 
 
 def fingerprint(*, gpu: bool = False, environ: Mapping[str, str] = os.environ) -> Environment:
