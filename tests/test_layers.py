@@ -78,8 +78,8 @@ def test_help_loads_no_verb_and_nothing_heavy() -> None:
 
 
 def test_optional_packages_are_imported_only_inside_functions() -> None:
-    optional = {"torch", "transformers", "modelopt", "tensorrt_llm", "tensorrt", "altair", "vl_convert", "pytriton", "pynvml"}
-    optional |= {"openai_harmony", "jinja2"}
+    optional = {"torch", "transformers", "modelopt", "tensorrt_llm", "tensorrt", "altair", "vl_convert", "pytriton"}
+    optional |= {"openai_harmony", "jinja2", "pynvml"}
     at_import = {
         (path.relative_to(TOOLKIT).as_posix(), name)
         for path in modules()
