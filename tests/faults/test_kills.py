@@ -124,7 +124,7 @@ def says_dead(server: Server, row: Fault) -> bool:
 @fault(
     "server-killed",
     f"SIGKILL of the server with {SLOTS} streams running and one waiting",
-    client="gRPC status UNAVAILABLE, `Socket closed`, at once",
+    client="gRPC status `UNAVAILABLE`, at once",
     others="the same",
     after="`trtkit serve` sees it within 1 s and ends with an error and the model process that Triton leaves; "
     "nothing left",
