@@ -68,7 +68,7 @@ def refused(server: Server) -> Iterator[str]:
 @fault(
     "sigterm-endless",
     "a stop while a stream will not end within the grace",
-    client="gRPC status UNAVAILABLE, `Socket closed`",
+    client="gRPC status `UNAVAILABLE`",
     others="the same",
     after=NOTHING,
 )
