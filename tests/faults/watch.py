@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.client import LIMIT_S, Stream, ask
+from tests.metrics_port import metric
 from toolkit.serving.server import SHM, Server
 
 PROMPT = [97]
@@ -24,17 +23,6 @@ def eventually(read: Callable[[], object], expected: object, within_s: float = L
     while (value := read()) != expected:
         assert time.monotonic() < deadline, f"it stays {value} and does not become {expected}"
         time.sleep(0.02)
-
-
-def metric(server: Server, name: str, **labels: str) -> float:
-    with urllib.request.urlopen(server.metrics_url, timeout=10) as reply:
-        lines = reply.read().decode().splitlines()
-    wanted = {f'{key}="{value}"' for key, value in labels.items()}
-    return sum(
-        float(line.rpartition(" ")[2])
-        for line in lines
-        if line.startswith(name + "{") and wanted <= set(re.findall(r'\w+="[^"]*"', line))
-    )
 
 
 def outcomes(server: Server, outcome: str) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from tests.metrics_port import metric
 from tests.serving import toy
 from toolkit import recipe as recipes
 from toolkit.checkpoint.census import take_census
@@ -104,17 +104,6 @@ def send(url: str, *inputs: tuple[str, str, list[int], bytes], request_id: str =
 
 def text(value: bytes) -> bytes:
     return len(value).to_bytes(4, "little") + value
-
-
-def metric(server: Server, name: str, **labels: str) -> float:
-    with urllib.request.urlopen(server.metrics_url, timeout=10) as reply:
-        lines = reply.read().decode().splitlines()
-    wanted = {f'{key}="{value}"' for key, value in labels.items()}
-    return sum(
-        float(line.rpartition(" ")[2])
-        for line in lines
-        if line.startswith(name + "{") and wanted <= set(re.findall(r'\w+="[^"]*"', line))
-    )
 
 
 def eventually(condition: Callable[[], bool], within_s: float = 20) -> None:

@@ -43,7 +43,7 @@ def command(
     check: Path | None,
     as_json: bool,
 ) -> None:
-    """Build the engine bundle of RECIPE: the smallest change that its target loads, verified against the source.
+    """Build the engine bundle of RECIPE: the smallest change that its target loads, hashed as it is read and written.
 
     A build that was interrupted goes on where it stopped; one with nothing changed does nothing. Exits with 1 when the
     target cannot load the checkpoint, with --dry-run as well, and when the weights would have to be downloaded first:
